@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod addr;
+pub mod gather;
+pub mod level;
+mod map;
+pub mod space;
+pub mod table;
+mod walk;
+
+#[path = "../arch/mod.rs"]
+pub mod arch;
+
+pub use addr::{
+    Frame, Page, PageSize, PhysAddr, Size1GiB, Size2MiB, Size4KiB, Size4MiB, Span, VirtAddr,
+};
+pub use gather::{Flushed, Gather, Gone, Unmapped};
+pub use level::{
+    Above, Arch, Attrs, Caching, Change, Config, Entry, Error, Extent, Feature, Fields, Format,
+    Found, Last, Level, Limits, MemoryType, MemoryTypes, NamesTables, PageTableLevel, Reload,
+    Request, Rights, SpaceId, Stale, Strategy, Word, levels,
+};
+pub use map::{FrameRun, Names, Used, UsedPage};
+pub use space::{Cursor, KernelHalf, Mappings, Setup, Space, View, Visited};
+pub use table::{Host, NoRoots, RootCell, Roots};
+pub use walk::{Mapped, Mapping, Step};

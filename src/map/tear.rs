@@ -1,0 +1,95 @@
+//! Freeing a whole tree.
+
+use super::tree::Tree;
+use crate::gather::{Gone, Unmapped};
+use crate::level::{Config, Entry, Error, Format, PageTableLevel};
+use crate::map::Half;
+use crate::table::{Host, Table, give_back, table_lg2};
+use crate::walk::{FormatOf, Ground, Spot, Step, Visitor};
+
+/// Frees every table below the root that is this space's own, each once, when no CPU uses them.
+struct Tear<'a, 'r, C, H, F> {
+    tree: &'a Tree<'r, C, H>,
+    report: Option<F>,
+}
+
+impl<C: Config, H: Host> Tree<'_, C, H> {
+    /// Frees all tables below the root; without a report, those of height 0 are not even read.
+    pub(crate) fn free_below_root<'g>(
+        &self,
+        report: Option<impl FnMut(Gone<'g>)>,
+    ) -> Result<(), Error> {
+        self.walk_all(&mut Tear { tree: self, report })
+    }
+
+    /// Frees one table that is named no more, and that every CPU has dropped.
+    pub(crate) fn free<L: PageTableLevel>(&self, table: Table<L>) {
+        self.host.table_gone(table.frame(), L::LEVEL.height);
+        give_back(&self.host, table.frame(), L::LEVEL.height, table_lg2::<L>());
+    }
+}
+
+impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Tear<'_, '_, C, H, F> {
+    fn tell<L>(&mut self, spot: &Spot<L>)
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        let Some(report) = &mut self.report else { return };
+        let (at, size_lg2, raw) = (spot.whole.first(), L::LEVEL.span_lg2, spot.seen.raw);
+        match spot.seen.entry() {
+            Entry::Empty | Entry::Table(_) => {}
+            Entry::NonPresent(_) => report(Gone::NonPresent { at, size_lg2, raw }),
+            Entry::Malformed(_) => report(Gone::Malformed { at, size_lg2, raw }),
+            Entry::Leaf(frame) => {
+                let attrs = L::Format::attrs(L::LEVEL, raw);
+                report(Gone::Page(Unmapped::new(at, size_lg2, attrs, frame)));
+            }
+        }
+    }
+
+    /// Whether the entry belongs to the kernel's own space, and this is another one.
+    fn not_ours<L: PageTableLevel>(&self, spot: &Spot<L>) -> bool {
+        let guest = matches!(self.tree.half, Half::Guest(half) if half.covers(spot.whole));
+        guest && Ground::<C, H>::is_root::<L>()
+    }
+}
+
+impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>> for Tear<'_, '_, C, H, F> {
+    type Stop = Error;
+
+    fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
+        &mut self,
+        spot: &Spot<L>,
+    ) -> Result<Step, Error> {
+        if self.not_ours(spot) {
+            return Ok(Step::Over);
+        }
+        let Entry::Table(frame) = spot.seen.entry() else {
+            self.tell(spot);
+            return Ok(Step::Over);
+        };
+        if self.tree.has_other_name(spot, frame) {
+            // One name less; the last one takes the table with it.
+            spot.table.swap(spot.index, 0);
+            return Ok(Step::Over);
+        }
+        if self.report.is_none() && L::LEVEL.height == 1 {
+            if let Some(below) = spot.seen.below(&self.tree.host)? {
+                self.left(spot, below)?;
+            }
+            return Ok(Step::Over);
+        }
+        Ok(Step::Into)
+    }
+
+    fn left<L: PageTableLevel<Format = FormatOf<C>>>(
+        &mut self,
+        spot: &Spot<L>,
+        below: Table<L::Below>,
+    ) -> Result<(), Error> {
+        // The search for other names must not come this way again.
+        spot.table.swap(spot.index, 0);
+        self.tree.free(below);
+        Ok(())
+    }
+}

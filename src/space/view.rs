@@ -1,0 +1,211 @@
+//! Looking, without changing anything.
+
+use super::Space;
+use crate::addr::{PhysAddr, Span, VirtAddr};
+use crate::level::{Arch, Config, Entry, Error, Format, Level, Limits, PageTableLevel};
+use crate::map::Tree;
+use crate::table::{Host, RootCell, Table, table_lg2};
+use crate::walk::{
+    Finder, First, Ground, Mapped, Mapping, Reach, RootOf, Spot, Step, Stopped, Visitor,
+};
+use core::fmt;
+use core::marker::PhantomData;
+
+/// A tree to look at: that of a [`Space`], or one that is only read, like those in a crash dump.
+///
+/// Nothing is remembered of what was visited, so a tree of any shape can be walked in constant
+/// memory: a table that names itself is a table of the next level, as it is to the MMU.
+pub struct View<'h, C, H> {
+    ground: Ground<'h, C, H>,
+    cell: RootCell,
+}
+
+/// An entry, as [`View::visit`] shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Visited {
+    /// The first address that it stands for.
+    pub at: VirtAddr,
+    /// The level of the table that holds it.
+    pub level: Level,
+    /// The table that holds it.
+    pub table: PhysAddr,
+    /// Its place there.
+    pub index: usize,
+    /// Its raw value.
+    pub raw: u64,
+    /// What it says.
+    pub entry: Entry,
+}
+
+impl<'h, C: Config, H: Host> View<'h, C, H> {
+    /// A tree to be read from `root` on.
+    ///
+    /// # Safety
+    /// `root` is the root of a tree of this mode, or of anything else for which the host reaches no
+    /// more than memory that may be read: what a word of it names as a table is looked for with
+    /// [`Host::reach`], and read if that answers.
+    ///
+    /// # Errors
+    /// [`Error::BadRoot`] if `root` is zero, or not aligned for a root.
+    pub unsafe fn new(host: &'h H, root: PhysAddr, limits: Limits) -> Result<Self, Error> {
+        let aligned = root.is_aligned(table_lg2::<RootOf<C>>());
+        if !RootCell::holds(root) || !aligned {
+            return Err(Error::BadRoot(root));
+        }
+        let limits = C::Arch::LIMITS.narrowed(limits);
+        let ground = Ground {
+            host,
+            limits,
+            self_map: None,
+            shared: None,
+            guest: false,
+            config: PhantomData,
+        };
+        Ok(Self::at(ground, root))
+    }
+
+    fn at(ground: Ground<'h, C, H>, root: PhysAddr) -> Self {
+        let cell = RootCell::new();
+        cell.set(Some(root));
+        Self { ground, cell }
+    }
+
+    /// What is mapped at an address.
+    ///
+    /// # Errors
+    /// [`Error::NotMapped`], [`Error::NonPresent`] or [`Error::Malformed`] if no page is;
+    /// [`Error::NoSuchAddress`] for an address that the mode does not have; [`Error::SelfMap`] for
+    /// one in the self-map; [`Error::Unreachable`] if the host cannot reach a table.
+    #[inline]
+    pub fn translate(&self, at: VirtAddr) -> Result<Mapping, Error> {
+        if !Reach::<C::Arch>::has(at) {
+            return Err(Error::NoSuchAddress(at));
+        }
+        let mut finder = Finder::new(at, u64::MAX);
+        let page = Span::around(at, 0);
+        self.reading(page, || self.ground.descend(self.root()?, page, &mut finder))?;
+        finder.answer
+    }
+
+    /// Reads tables of a span: in a reader section where they are the kernel's, which may free them
+    /// meanwhile.
+    #[inline]
+    fn reading<R>(&self, span: Span, mut look: impl FnMut() -> R) -> R {
+        if !self.ground.borrows(span) {
+            return look();
+        }
+        let mut answer = None;
+        self.ground.host.read(&mut || answer = Some(look()));
+        answer.unwrap_or_else(look)
+    }
+
+    /// Everything that is mapped in a span, in ascending order: every entry that is not empty and
+    /// names no table, once for each way to it. An address that the mode does not have maps nothing.
+    pub fn mappings(self, span: Span) -> Mappings<'h, C, H> {
+        Mappings { view: self, rest: Some(span) }
+    }
+
+    /// Shows every entry that stands for an address of `span`, empty ones included, from the root
+    /// down and in ascending order; `visit` says where to go into the table that an entry names.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if the host cannot reach a table.
+    pub fn visit(&self, span: Span, visit: impl FnMut(&Visited) -> Step) -> Result<(), Error> {
+        let mut each = Each(visit);
+        for half in Reach::<C::Arch>::halves().into_iter().flatten() {
+            if let Some(part) = half.intersect(span) {
+                self.reading(part, || self.ground.walk(self.root()?, part, &mut each))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn of(tree: &'h Tree<'_, C, H>) -> Self {
+        Self::at(tree.ground(), tree.cell.root().unwrap_or_default())
+    }
+
+    fn root(&self) -> Result<Table<RootOf<C>>, Error> {
+        self.cell.table(self.ground.host)
+    }
+
+    /// The first thing mapped in a span.
+    fn first(&self, span: Span) -> Result<Option<Mapped>, Error> {
+        for half in Reach::<C::Arch>::halves().into_iter().flatten() {
+            let Some(part) = half.intersect(span) else { continue };
+            let walk = || self.ground.walk(self.root()?, part, &mut First::new());
+            match self.reading(part, walk) {
+                Ok(()) => {}
+                Err(Stopped::Found(mapped)) => return Ok(Some(mapped)),
+                Err(Stopped::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<C, H> fmt::Debug for View<'_, C, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("root", &self.cell.root()).finish_non_exhaustive()
+    }
+}
+
+/// Everything that is mapped in a span, in order. See [`View::mappings`].
+#[derive(Debug)]
+pub struct Mappings<'h, C, H> {
+    view: View<'h, C, H>,
+    rest: Option<Span>,
+}
+
+impl<C: Config, H: Host> Iterator for Mappings<'_, C, H> {
+    type Item = Result<Mapped, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.rest.take()?;
+        let found = self.view.first(rest).transpose()?;
+        if let Ok(mapped) = &found {
+            let next = mapped.span().last().0.checked_add(1).map(VirtAddr);
+            self.rest = next.and_then(|next| Span::inclusive(next, rest.last()));
+        }
+        Some(found)
+    }
+}
+
+struct Each<F>(F);
+
+impl<T: Format, F: FnMut(&Visited) -> Step> Visitor<T> for Each<F> {
+    type Stop = Error;
+
+    fn entry<L: PageTableLevel<Format = T>>(&mut self, spot: &Spot<L>) -> Result<Step, Error> {
+        Ok((self.0)(&Visited {
+            at: spot.whole.first(),
+            level: L::LEVEL,
+            table: spot.table.frame(),
+            index: spot.index,
+            raw: spot.seen.raw,
+            entry: spot.seen.entry(),
+        }))
+    }
+}
+
+impl<C: Config, H: Host> Space<'_, C, H> {
+    /// The space, to be looked at.
+    pub fn view(&self) -> View<'_, C, H> {
+        View::of(&self.tree)
+    }
+
+    /// What is mapped at an address. See [`View::translate`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn translate(&self, at: VirtAddr) -> Result<Mapping, Error> {
+        self.view().translate(at)
+    }
+
+    /// Everything that is mapped in a span, in order, with its accessed and dirty bits as they are
+    /// now. See [`View::mappings`].
+    pub fn mappings(&self, span: Span) -> Mappings<'_, C, H> {
+        self.view().mappings(span)
+    }
+}

@@ -1,0 +1,130 @@
+//! Tables that nobody names yet.
+
+use super::{Host, Table, WordOf, give_back, table_lg2};
+use crate::addr::{PhysAddr, VirtAddr};
+use crate::level::{Entry, Error, Format, Limits, PageTableLevel, Request, Word};
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+use zerocopy::FromBytes;
+
+/// A new table, with all that hangs below it: private until its word is written into a live table.
+///
+/// Dropped before that, it gives itself and everything below back to the host: never linked, it
+/// needs no shootdown.
+pub(crate) struct Fresh<'h, L: PageTableLevel, H: Host> {
+    host: &'h H,
+    limits: Limits,
+    frame: PhysAddr,
+    words: &'h mut [WordOf<L>],
+}
+
+impl<'h, L: PageTableLevel, H: Host> Fresh<'h, L, H> {
+    /// Asks the host for a frame with addresses of at most `phys_bits`, and zeroes it.
+    pub(crate) fn new(
+        host: &'h H,
+        limits: Limits,
+        phys_bits: u8,
+        serving: VirtAddr,
+    ) -> Result<Self, Error> {
+        let request = Request {
+            height: L::LEVEL.height,
+            size_lg2: table_lg2::<L>(),
+            highest: PhysAddr(crate::addr::low_bits(phys_bits)),
+            node: None,
+            serving,
+        };
+        let frame = host.allocate(&request).ok_or(Error::OutOfMemory(request))?;
+        let bytes = Self::accept(host, frame, &request);
+        match bytes.and_then(|bytes| <[WordOf<L>]>::mut_from_bytes(bytes).ok()) {
+            Some(words) => Ok(Self { host, limits, frame, words }),
+            None => {
+                give_back(host, frame, request.height, request.size_lg2);
+                Err(Error::BadTable { table: frame, request })
+            }
+        }
+    }
+
+    /// The bytes of a frame that keeps to the request, zeroed.
+    #[allow(clippy::mut_from_ref)] // the host hands the memory out; it is not part of the host
+    fn accept(host: &'h H, frame: PhysAddr, request: &Request) -> Option<&'h mut [u8]> {
+        let size = 1usize.checked_shl(request.size_lg2.into())?;
+        let last = frame.0.checked_add(crate::addr::low_bits(request.size_lg2))?;
+        // A word that names frame 0 could be zero but for its present bits, and look empty when staged.
+        let nowhere = frame.0 == 0 || !frame.is_aligned(request.size_lg2);
+        if nowhere || last > request.highest.0 {
+            return None;
+        }
+        let bytes = host.reach(frame, request.size_lg2)?;
+        // SAFETY: by the contract of `Host`, `bytes` is valid for writes of the table's `size`
+        // bytes, and the frame, just allocated, is nobody else's.
+        unsafe { bytes.write_bytes(0, size) };
+        // SAFETY: the same bytes, initialised above, and nobody else's until this table is linked
+        // or freed, which consumes the slice.
+        Some(unsafe { core::slice::from_raw_parts_mut(bytes.as_ptr(), size) })
+    }
+
+    /// Takes back a table that [`into_live`](Self::into_live) let go, and that nobody has linked or
+    /// seen.
+    pub(crate) fn taken_back(host: &'h H, limits: Limits, frame: PhysAddr) -> Option<Self> {
+        host.table_gone(frame, L::LEVEL.height);
+        let bytes: NonNull<u8> = host.reach(frame, table_lg2::<L>())?;
+        let size = 1usize.checked_shl(table_lg2::<L>().into())?;
+        // SAFETY: callers give the frame of a table that `new` accepted and zeroed and that no live,
+        // present entry names, so it is as private as it was then.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(bytes.as_ptr(), size) };
+        let words = <[WordOf<L>]>::mut_from_bytes(bytes).ok()?;
+        Some(Self { host, limits, frame, words })
+    }
+
+    /// The frame it is in.
+    pub(crate) fn frame(&self) -> PhysAddr {
+        self.frame
+    }
+
+    /// Writes an entry: a leaf, or the word of another fresh table.
+    #[inline]
+    pub(crate) fn set(&mut self, index: usize, raw: u64) {
+        if let Some(word) = self.words.get_mut(index) {
+            *word = Word::from_raw(raw);
+        }
+    }
+
+    /// Reads an entry.
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> u64 {
+        self.words.get(index).map_or(0, |word| word.raw())
+    }
+
+    /// Ends its being private: it is filled now, and whoever gets the handle links it.
+    pub(crate) fn into_live(self) -> Table<L> {
+        let mut fresh = ManuallyDrop::new(self);
+        let (host, frame) = (fresh.host, fresh.frame);
+        let words = NonNull::from(&mut *fresh.words).cast();
+        let table = Table { words, frame, level: PhantomData };
+        table.recount(host);
+        host.table_made(frame, L::LEVEL.height);
+        table
+    }
+}
+
+impl<L: PageTableLevel, H: Host> Drop for Fresh<'_, L, H> {
+    fn drop(&mut self) {
+        for index in 0..self.words.len() {
+            discard::<L, H>(self.host, &self.limits, self.get(index));
+        }
+        give_back(self.host, self.frame, L::LEVEL.height, table_lg2::<L>());
+    }
+}
+
+/// Gives back the fresh table that the word `raw` of a table of level `L` names, if it names one.
+///
+/// For words that [`Fresh::into_live`] stood behind and that never were present in a live table.
+pub(crate) fn discard<L: PageTableLevel, H: Host>(host: &H, limits: &Limits, raw: u64) {
+    if L::LEVEL.height == 0 {
+        return;
+    }
+    if let Entry::Table(frame) = L::Format::decode(L::LEVEL, raw, limits) {
+        drop(Fresh::<L::Below, H>::taken_back(host, *limits, frame));
+    }
+}

@@ -1,0 +1,222 @@
+//! Tables as memory: the one place where a physical address becomes a pointer.
+//!
+//! # What holds of every table of a tree
+//!
+//! The unsafe code of this room rests on one invariant:
+//!
+//! > **Whatever a live table, or a root cell in use, names as a table is a table: of the level
+//! > below, which the host reaches, aligned to its size, and freed only after it is named no more
+//! > and every CPU has acknowledged that.**
+//!
+//! It is established where a tree begins: an empty root that this room made (`Fresh`), or the
+//! promise given to `Space::adopt` and `View::new`. It is kept because only two kinds of words are
+//! ever written: those that name no table, and those that name what `Fresh::into_live` let go. A `Table` is
+//! made from nothing but a word that was read from a live table, or from a root cell; no verb keeps
+//! one after it has returned, and a cursor, which does, keeps the whole space borrowed meanwhile.
+//!
+//! No reference to live table memory exists but to one atomic word, for the time of one operation:
+//! the MMU reads and writes the same words.
+
+mod fresh;
+mod host;
+mod root;
+
+pub(crate) use fresh::{Fresh, discard};
+pub use host::{Host, NoRoots, Roots};
+pub(crate) use host::{give_back, with_roots};
+pub use root::RootCell;
+pub(crate) use root::listed;
+
+use crate::addr::PhysAddr;
+use crate::level::{Entry, Error, Format, Limits, PageTableLevel, Word};
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU16, Ordering};
+
+type WordOf<L> = <<L as PageTableLevel>::Format as Format>::Word;
+type AtomicOf<L> = <WordOf<L> as Word>::Atomic;
+
+/// The size of a table of this level is 2 to this.
+pub(crate) const fn table_lg2<L: PageTableLevel>() -> u8 {
+    L::LEVEL.table_lg2::<L::Format>()
+}
+
+/// A live table of level `L`.
+pub(crate) struct Table<L> {
+    words: NonNull<u8>,
+    frame: PhysAddr,
+    level: PhantomData<L>,
+}
+
+impl<L> Clone for Table<L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<L> Copy for Table<L> {}
+
+/// An entry as it was read from a live table.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<L> {
+    pub(crate) raw: u64,
+    entry: Entry,
+    read_from: PhantomData<L>,
+}
+
+impl<L: PageTableLevel> Table<L> {
+    /// The table at `frame`.
+    ///
+    /// # Safety
+    /// `frame` is a table of level `L` in the sense of this room's invariant.
+    #[inline]
+    unsafe fn at<H: Host>(host: &H, frame: PhysAddr) -> Result<Self, Error> {
+        let height = L::LEVEL.height;
+        let words = host
+            .reach(frame, table_lg2::<L>())
+            .filter(|words| words.cast::<AtomicOf<L>>().is_aligned())
+            .ok_or(Error::Unreachable { table: frame, height })?;
+        Ok(Self { words, frame, level: PhantomData })
+    }
+
+    /// Does `work` on one entry; an index past the end counts from the start again.
+    #[inline]
+    fn with<R>(self, index: usize, work: impl FnOnce(&AtomicOf<L>) -> R) -> R {
+        let index = index & L::LEVEL.entries().wrapping_sub(1);
+        let word = self.words.cast::<AtomicOf<L>>().as_ptr().wrapping_add(index);
+        // SAFETY: `words` is what the host answered for a table of level `L`, so by `Host::reach`
+        // it is valid for the table's 2^table_lg2 bytes, which are `entries()` words; the mask keeps
+        // `word` among them, and `at` has checked the alignment. By this room's invariant the table
+        // is not freed while it can be reached by a verb, and everybody, the MMU included, touches
+        // it by atomic accesses of this width only. The reference ends with `work`.
+        work(unsafe { &*word })
+    }
+
+    /// The frame it is in.
+    #[inline]
+    pub(crate) fn frame(self) -> PhysAddr {
+        self.frame
+    }
+
+    /// The same table, if `M` is the same level under another name.
+    #[inline]
+    pub(crate) fn if_of<M: PageTableLevel<Format = L::Format>>(self) -> Option<Table<M>> {
+        let Self { words, frame, .. } = self;
+        (L::LEVEL == M::LEVEL).then_some(Table { words, frame, level: PhantomData })
+    }
+
+    /// Reads an entry.
+    #[inline]
+    pub(crate) fn load(self, index: usize) -> u64 {
+        self.with(index, WordOf::<L>::load)
+    }
+
+    /// Reads and decodes an entry.
+    #[inline]
+    pub(crate) fn see(self, index: usize, limits: &Limits) -> Seen<L> {
+        let raw = self.load(index);
+        let entry = L::Format::decode(L::LEVEL, raw, limits);
+        Seen { raw, entry, read_from: PhantomData }
+    }
+
+    /// Writes over an entry that is not present, and so is not written by hardware.
+    #[inline]
+    pub(crate) fn store(self, index: usize, raw: u64) {
+        self.with(index, |word| WordOf::<L>::store(word, raw));
+    }
+
+    /// Writes, and tells what was there.
+    #[inline]
+    pub(crate) fn swap(self, index: usize, raw: u64) -> u64 {
+        self.with(index, |word| WordOf::<L>::swap(word, raw))
+    }
+
+    /// Writes if `was` is there, or tells what is.
+    #[inline]
+    pub(crate) fn compare_exchange(self, index: usize, was: u64, raw: u64) -> Result<u64, u64> {
+        self.with(index, |word| WordOf::<L>::compare_exchange(word, was, raw))
+    }
+
+    /// Clears and sets bits in one step, and tells what was there. Bits that hardware sets in
+    /// between are kept.
+    #[inline]
+    pub(crate) fn modify(self, index: usize, clear: u64, set: u64) -> u64 {
+        self.with(index, |word| {
+            if clear == 0 {
+                return WordOf::<L>::fetch_or(word, set);
+            }
+            if set == 0 {
+                return WordOf::<L>::fetch_and(word, !clear);
+            }
+            let mut was = WordOf::<L>::load(word);
+            loop {
+                match WordOf::<L>::compare_exchange(word, was, (was & !clear) | set) {
+                    Ok(was) => return was,
+                    Err(now) => was = now,
+                }
+            }
+        })
+    }
+
+    /// The host's count of the table's used entries, where it keeps one.
+    #[inline]
+    fn count<H: Host>(self, host: &H) -> Option<&AtomicU16> {
+        // A count must be able to hold the number of entries.
+        if L::LEVEL.index_lg2 < 16 { host.count(self.frame) } else { None }
+    }
+
+    /// An empty entry came into use.
+    #[inline]
+    pub(crate) fn one_more<H: Host>(self, host: &H) {
+        if let Some(count) = self.count(host) {
+            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// A used entry became empty.
+    #[inline]
+    pub(crate) fn one_less<H: Host>(self, host: &H) {
+        if let Some(count) = self.count(host) {
+            count.store(count.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Counts again from the entries themselves.
+    pub(crate) fn recount<H: Host>(self, host: &H) {
+        if let Some(count) = self.count(host) {
+            let used = (0..L::LEVEL.entries()).filter(|&index| self.load(index) != 0);
+            count.store(u16::try_from(used.count()).unwrap_or(u16::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether every entry is empty. Without a count it looks, beginning after `near`: where pages go
+    /// one after the other, the next one still there answers at once.
+    #[inline]
+    pub(crate) fn is_empty<H: Host>(self, host: &H, near: usize) -> bool {
+        if let Some(count) = self.count(host) {
+            return count.load(Ordering::Relaxed) == 0;
+        }
+        let after = (1..=L::LEVEL.entries()).map(|step| near.wrapping_add(step));
+        self.load(near.wrapping_sub(1)) == 0 && after.into_iter().all(|index| self.load(index) == 0)
+    }
+}
+
+impl<L: PageTableLevel> Seen<L> {
+    /// What it says.
+    #[inline]
+    pub(crate) fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// The table that the entry names, if it names one.
+    #[inline]
+    pub(crate) fn below<H: Host>(&self, host: &H) -> Result<Option<Table<L::Below>>, Error> {
+        match self.entry {
+            Entry::Table(frame) => {
+                // SAFETY: `Seen` is made by `Table::see` alone, so a live table of level `L` names
+                // `frame` as a table; by this room's invariant it is one, of the level below.
+                unsafe { Table::at(host, frame) }.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}

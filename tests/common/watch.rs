@@ -1,0 +1,64 @@
+//! A host that lets a test look, or interfere, at the moments when the crate calls it.
+
+use super::memory::Memory;
+use pgtable::{Host, PhysAddr, Request, Roots, Stale};
+use std::cell::RefCell;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU16;
+
+type OnStale<'a> = Box<dyn FnMut(&Stale) + 'a>;
+type OnMade<'a> = Box<dyn FnMut(PhysAddr, u8) + 'a>;
+
+/// Memory, and what to do when CPUs are told, and when a table is about to be linked.
+pub struct Watch<'a> {
+    pub memory: &'a Memory,
+    pub on_shoot_down: RefCell<OnStale<'a>>,
+    pub on_table_made: RefCell<OnMade<'a>>,
+}
+
+impl<'a> Watch<'a> {
+    pub fn new(memory: &'a Memory) -> Self {
+        Self {
+            memory,
+            on_shoot_down: RefCell::new(Box::new(|_| {})),
+            on_table_made: RefCell::new(Box::new(|_, _| {})),
+        }
+    }
+
+    pub fn at_shoot_down(&self, work: impl FnMut(&Stale) + 'a) {
+        *self.on_shoot_down.borrow_mut() = Box::new(work);
+    }
+
+    pub fn at_table_made(&self, work: impl FnMut(PhysAddr, u8) + 'a) {
+        *self.on_table_made.borrow_mut() = Box::new(work);
+    }
+}
+
+unsafe impl Host for Watch<'_> {
+    fn allocate(&self, request: &Request) -> Option<PhysAddr> {
+        self.memory.allocate(request)
+    }
+    unsafe fn free(&self, table: PhysAddr, height: u8, size_lg2: u8) {
+        unsafe { self.memory.free(table, height, size_lg2) };
+    }
+    fn reach(&self, table: PhysAddr, size_lg2: u8) -> Option<NonNull<u8>> {
+        self.memory.reach(table, size_lg2)
+    }
+    fn shoot_down(&self, stale: &Stale) {
+        (self.on_shoot_down.borrow_mut())(stale);
+        self.memory.shoot_down(stale);
+    }
+    fn count(&self, table: PhysAddr) -> Option<&AtomicU16> {
+        self.memory.count(table)
+    }
+    unsafe fn roots(&self, edit: &mut dyn FnMut(&mut dyn Roots)) {
+        unsafe { self.memory.roots(edit) };
+    }
+    fn table_made(&self, table: PhysAddr, height: u8) {
+        (self.on_table_made.borrow_mut())(table, height);
+        self.memory.table_made(table, height);
+    }
+    fn table_gone(&self, table: PhysAddr, height: u8) {
+        self.memory.table_gone(table, height);
+    }
+}

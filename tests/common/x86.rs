@@ -1,0 +1,37 @@
+//! Pages, frames and spaces for tests of single modes.
+
+use pgtable::{
+    Arch, Frame, Gather, Host, Page, PhysAddr, Rights, RootCell, Setup, Size2MiB, Size4KiB, Space,
+    VirtAddr,
+};
+
+/// What a program may do with its data.
+pub const USER: Rights = Rights::READ.union(Rights::WRITE).union(Rights::USER);
+
+pub fn page(at: u64) -> Page<Size4KiB> {
+    Page::new(VirtAddr(at)).unwrap()
+}
+
+pub fn huge(at: u64) -> Page<Size2MiB> {
+    Page::new(VirtAddr(at)).unwrap()
+}
+
+pub fn frame(at: u64) -> Frame<Size4KiB> {
+    Frame::new(PhysAddr(at)).unwrap()
+}
+
+pub fn space<'r, A: Arch, H: Host>(host: H, cell: &'r RootCell) -> Space<'r, A, H> {
+    Space::new(host, cell, Setup::new()).unwrap()
+}
+
+/// Runs a verb with a gather, and finishes that.
+pub fn flushing<A: Arch, H: Host, R>(
+    space: &mut Space<'_, A, H>,
+    work: impl for<'g> FnOnce(&mut Space<'_, A, H>, &mut Gather<'g>) -> R,
+) -> R {
+    Gather::scope(|mut gather| {
+        let result = work(space, &mut gather);
+        let _ = space.finish(gather).unwrap();
+        result
+    })
+}
