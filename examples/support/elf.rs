@@ -4,9 +4,9 @@
 use super::core::{Bytes, CoreMemory};
 use super::fault::{Fault, Why};
 use super::mode::{Cpu, Mode};
-use object::LittleEndian;
 use object::elf::{EM_386, EM_X86_64, ET_CORE, FileHeader64, PT_LOAD, PT_NOTE, ProgramHeader64};
 use object::read::elf::{FileHeader, Note, ProgramHeader};
+use object::{FileKind, LittleEndian};
 use std::fs;
 use std::path::Path;
 
@@ -48,6 +48,9 @@ impl Core {
             return Err(Fault::BigEndian);
         }
         let bad = |what, offset| move |error| Fault::Elf { what, offset, error };
+        if matches!(FileKind::parse(file), Ok(FileKind::Elf32)) {
+            return Err(Fault::Class);
+        }
         let header = Header::parse(file).map_err(bad("file header", 0))?;
         header.endian().map_err(bad("file header", 0))?;
         let (kind, machine) = (header.e_type(LE), header.e_machine(LE));

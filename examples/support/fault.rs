@@ -11,6 +11,8 @@ pub(crate) enum Fault {
     NotAFile,
     /// A part of it is no ELF.
     Elf { what: &'static str, offset: u64, error: object::read::Error },
+    /// It is an ELF file of 32 bits.
+    Class,
     /// It is an ELF file, but not a core.
     NotACore(u16),
     /// It is the core of another machine.
@@ -46,6 +48,9 @@ impl fmt::Display for Fault {
             Self::Io(error) => write!(f, "{error}"),
             Self::NotAFile => f.write_str("not a regular file"),
             Self::Elf { what, offset, error } => write!(f, "{what} at offset {offset:#x}: {error}"),
+            Self::Class => {
+                f.write_str("an ELF file of 32 bits and not a core of 64 (EI_CLASS at offset 0x4)")
+            }
             Self::NotACore(kind) => {
                 write!(f, "an ELF file of type {kind} and not a core (e_type at offset 0x10)")
             }

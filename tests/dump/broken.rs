@@ -7,7 +7,11 @@ use std::path::Path;
 
 #[test]
 fn refuses_what_is_no_core() {
-    let program = fs::read(std::env::current_exe().unwrap()).unwrap();
+    let mut program = core("linux-amd64");
+    put(&mut program, 16, &[2, 0]);
+    let mut small = core("linux-amd64");
+    small[4] = 1;
+    let own = fs::read(std::env::current_exe().unwrap()).unwrap();
     let mut other = core("linux-amd64");
     put(&mut other, 18, &[183, 0]);
     let mut big = core("linux-amd64");
@@ -16,6 +20,8 @@ fn refuses_what_is_no_core() {
         refused(tree, "empty", b"", "file header at offset 0x0");
         refused(tree, "text", &b"no core, but a text\n".repeat(50), "file header");
         refused(tree, "program", &program, "not a core");
+        refused(tree, "small", &small, "32 bits");
+        refused(tree, "own", &own, "not a core");
         refused(tree, "other-machine", &other, "machine 183");
         refused(tree, "big-endian", &big, "file header");
     }
