@@ -21,7 +21,7 @@ use core::marker::PhantomData;
 /// One address space: a root, its config, its host.
 ///
 /// Whoever has it `&mut` changes it, while any number of CPUs translate through it. It borrows the
-/// [`RootCell`](crate::RootCell) from which context switches read where the root is.
+/// [`RootCell`] from which context switches read where the root is.
 ///
 /// Dropping a space frees nothing, since CPUs may be using it: [`tear_down`](Self::tear_down) does.
 ///
