@@ -5,7 +5,9 @@
 pub mod addr;
 pub mod gather;
 pub mod level;
+mod limbo;
 mod map;
+mod relocate;
 pub mod space;
 pub mod table;
 mod walk;
@@ -19,10 +21,11 @@ pub use addr::{
 pub use gather::{Flushed, Gather, Gone, Unmapped};
 pub use level::{
     Above, Arch, Attrs, Caching, Change, Config, Entry, Error, Extent, Feature, Fields, Format,
-    Found, Last, Level, Limits, MemoryType, MemoryTypes, NamesTables, PageTableLevel, Reload,
-    Request, Rights, SpaceId, Stale, Strategy, Word, levels,
+    Found, HasP4d, HasPmd, HasPud, Last, Level, Limits, MemoryType, MemoryTypes, NamesTables,
+    PageTableLevel, Reload, Request, Rights, SpaceId, Stale, Strategy, Word, levels,
 };
-pub use map::{FrameRun, Names, Used, UsedPage};
-pub use space::{Cursor, KernelHalf, Mappings, Setup, Space, View, Visited};
+pub use map::{FrameRun, Used, UsedPage};
+pub use relocate::{Moved, Placement, Statistics, TableAt};
+pub use space::{Cursor, KernelHalf, Mappings, Session, Setup, Space, View, Visited};
 pub use table::{Host, NoRoots, RootCell, Roots};
-pub use walk::{Mapped, Mapping, Step};
+pub use walk::{Mapped, Mapping, Names, Step};

@@ -138,6 +138,12 @@ unsafe impl Format for PaeWord {
     }
 
     #[inline]
+    fn copied(level: Level, raw: u64) -> u64 {
+        let root = level.height == ROOT_HEIGHT && raw & Self::PRESENT != 0;
+        if root { raw & !Bits::ACCESSED.bits() } else { raw }
+    }
+
+    #[inline]
     fn phys_bits(_: Level, _: bool, limits: &Limits) -> u8 {
         limits.phys_bits.min(MAX_PHYS_BITS)
     }

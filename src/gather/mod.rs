@@ -24,6 +24,7 @@
 //! }
 //! ```
 
+mod note;
 mod token;
 
 pub use token::{Flushed, Gone, Unmapped};

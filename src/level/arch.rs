@@ -121,3 +121,23 @@ pub trait Config: Sized + 'static {
 impl<A: Arch> Config for A {
     type Arch = A;
 }
+
+/// Whether the code that moves tables, and that keeps their copies alike, is there for a config.
+pub(crate) const fn relocatable<C: Config>() -> bool {
+    C::RELOCATABLE && !cfg!(pgtable_no_relocation)
+}
+
+/// Whether tables of a level are moved in spaces of a config: what its flags say.
+pub(crate) const fn movable<C: Config>(level: Level) -> bool {
+    let root = <<C::Arch as Arch>::Root as PageTableLevel>::LEVEL.height;
+    let flag = match level.height {
+        height if height == root => C::MIGRATE_PAGETABLE_PGD,
+        0 => C::MIGRATE_PAGETABLE_PTE,
+        1 => C::MIGRATE_PAGETABLE_PMD,
+        2 => C::MIGRATE_PAGETABLE_PUD,
+        3 => C::MIGRATE_PAGETABLE_P4D,
+        // Above these no mode has a flag of its own.
+        _ => true,
+    };
+    flag && relocatable::<C>()
+}

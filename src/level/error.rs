@@ -151,7 +151,8 @@ pub enum Error {
         /// Its height.
         height: u8,
     },
-    /// The address, or the table in question, is not this space's to change.
+    /// The address, or the table in question, is not this space's to change: it belongs to the
+    /// kernel's half, or has names that this space does not know.
     Shared {
         /// The address.
         at: VirtAddr,
@@ -180,6 +181,13 @@ pub enum Error {
     /// The host's list of roots does not take this root: it has no room, or there is a kernel's own
     /// space already; or this root, the kernel's, is not on it.
     RootList(PhysAddr),
+    /// Tables of this height are not moved in such a space: its config says so.
+    Refused {
+        /// The height of the table.
+        height: u8,
+    },
+    /// No table of the space is at this frame.
+    NoTable(PhysAddr),
     /// The gather is another space's.
     OtherGather,
 }
@@ -243,6 +251,8 @@ impl fmt::Display for Error {
             }
             Self::Cycle { at, table } => write!(f, "the entry for {at} names {table} above it"),
             Self::BadRoot(root) => write!(f, "{root} cannot be the root"),
+            Self::Refused { height } => write!(f, "tables of height {height} are not moved here"),
+            Self::NoTable(frame) => write!(f, "no table of the space is at {frame}"),
             Self::OtherGather => f.write_str("the gather is another space's"),
             Self::RootList(root) => write!(f, "the list of roots does not take {root}"),
         }

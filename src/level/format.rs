@@ -70,6 +70,14 @@ pub unsafe trait Format: Sized + 'static {
     /// The bits to clear and to set in a table entry, so that it grants `rights` too.
     fn widening(level: Level, rights: Rights) -> (u64, u64);
 
+    /// The word that the copy of a table of `level` gets for `raw`: `raw` itself, but where it has
+    /// bits that are tolerated and must never be written.
+    #[must_use]
+    fn copied(level: Level, raw: u64) -> u64 {
+        let _ = level;
+        raw
+    }
+
     /// How wide a physical address can be in an entry of `level`, as a leaf or as the name of a
     /// table.
     fn phys_bits(level: Level, leaf: bool, limits: &Limits) -> u8;

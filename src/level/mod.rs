@@ -26,6 +26,7 @@ mod stale;
 mod word;
 
 pub use arch::{Arch, Config, Reload, Strategy};
+pub(crate) use arch::{movable, relocatable};
 pub use attrs::{Attrs, Change, Fields, Rights};
 pub use entry::Entry;
 pub use error::{Error, Feature, Found, Request};
@@ -118,6 +119,27 @@ pub trait PageTableLevel: sealed::Sealed + Sized + 'static {
 )]
 pub trait NamesTables: PageTableLevel {}
 
+/// A mode's root level with a PMD below it: three levels or more.
+#[diagnostic::on_unimplemented(
+    message = "this mode has no PMD",
+    note = "a mode without a level does not have it; its root is the PGD"
+)]
+pub trait HasPmd: NamesTables {}
+
+/// A mode's root level with a PUD below it: four levels or more.
+#[diagnostic::on_unimplemented(
+    message = "this mode has no PUD",
+    note = "a mode without a level does not have it; its root is the PGD"
+)]
+pub trait HasPud: HasPmd {}
+
+/// A mode's root level with a P4D below it: five levels or more.
+#[diagnostic::on_unimplemented(
+    message = "this mode has no P4D",
+    note = "a mode without a level does not have it; its root is the PGD"
+)]
+pub trait HasP4d: HasPud {}
+
 /// The level whose entries map base pages; tables have 2 to the `INDEX_LG2` entries.
 #[derive(Debug)]
 pub struct Last<F, const INDEX_LG2: u8>(PhantomData<F>);
@@ -159,6 +181,10 @@ impl<L: PageTableLevel, const INDEX_LG2: u8, const MAPS: bool> NamesTables
     for Above<L, INDEX_LG2, MAPS>
 {
 }
+
+impl<L: NamesTables, const INDEX_LG2: u8, const MAPS: bool> HasPmd for Above<L, INDEX_LG2, MAPS> {}
+impl<L: HasPmd, const INDEX_LG2: u8, const MAPS: bool> HasPud for Above<L, INDEX_LG2, MAPS> {}
+impl<L: HasPud, const INDEX_LG2: u8, const MAPS: bool> HasP4d for Above<L, INDEX_LG2, MAPS> {}
 
 /// The most levels a mode can have.
 pub(crate) const MAX_LEVELS: usize = 8;

@@ -1,6 +1,6 @@
 //! Unmap.
 
-use super::tree::{Tree, in_the_way};
+use super::tree::Tree;
 use crate::addr::{PhysAddr, Span};
 use crate::gather::{Gather, Gone, Unmapped};
 use crate::level::{Config, Entry, Error, Format, PageTableLevel};
@@ -65,16 +65,16 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
 impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Clear<'_, '_, 'g, C, H, F> {
     #[inline]
     fn page<L: PageTableLevel<Format = FormatOf<C>>>(&mut self, spot: &Spot<L>, frame: PhysAddr) {
-        let was = self.tree.replace(spot, 0);
+        let was = self.tree.ground().replace(spot, 0);
         spot.table.one_less(&self.tree.host);
-        self.tree.note::<L>(self.gather, spot.whole, was);
+        self.tree.ground().note::<L>(self.gather, spot.whole, was);
         let attrs = L::Format::attrs(L::LEVEL, was);
         let page = Unmapped::new(spot.whole.first(), L::LEVEL.span_lg2, attrs, frame);
         (self.report)(Gone::Page(page));
     }
 
     fn non_present<L: PageTableLevel<Format = FormatOf<C>>>(&mut self, spot: &Spot<L>, raw: u64) {
-        self.tree.put(spot, 0);
+        self.tree.ground().put(spot, 0);
         spot.table.one_less(&self.tree.host);
         let (at, size_lg2) = (spot.whole.first(), L::LEVEL.span_lg2);
         (self.report)(Gone::NonPresent { at, size_lg2, raw });
@@ -94,17 +94,17 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>>
         let single = self.exact.is_some();
         match spot.seen.entry() {
             Entry::Table(_) if self.exact == Some(L::LEVEL.span_lg2) => {
-                return Err(in_the_way(spot));
+                return Err(spot.in_the_way());
             }
             Entry::Table(_) => return Ok(Step::Into),
             Entry::Leaf(frame) if spot.covered() => self.page(spot, frame),
             Entry::NonPresent(raw) if spot.covered() => self.non_present(spot, raw),
             Entry::Leaf(_) => {
                 self.partly = true;
-                return Err(in_the_way(spot));
+                return Err(spot.in_the_way());
             }
             Entry::NonPresent(raw) => return Err(Error::NonPresent { at: spot.at(), raw }),
-            Entry::Empty | Entry::Malformed(_) if single => return Err(in_the_way(spot)),
+            Entry::Empty | Entry::Malformed(_) if single => return Err(spot.in_the_way()),
             Entry::Empty => {}
             Entry::Malformed(raw) => {
                 let (at, size_lg2) = (spot.whole.first(), L::LEVEL.span_lg2);

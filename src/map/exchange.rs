@@ -1,7 +1,7 @@
 //! Raw entries.
 
 use super::install::Install;
-use super::tree::{Tree, in_the_way};
+use super::tree::Tree;
 use crate::addr::{Span, VirtAddr};
 use crate::gather::Gather;
 use crate::level::{Config, Entry, Error, Format, Limits, PageTableLevel, Rights, Word};
@@ -84,13 +84,13 @@ impl<C: Config, H: Host> Exchange<'_, '_, '_, C, H> {
     {
         allowed::<L>(self.raw, &self.tree.limits)?;
         if let Entry::Table(_) = spot.seen.entry() {
-            return Err(in_the_way(spot));
+            return Err(spot.in_the_way());
         }
         let (at, found) = (spot.at(), spot.seen.raw);
         if !fits::<L::Format>(self.was) {
             return Err(Error::Changed { at, raw: found });
         }
-        let done = self.tree.replace_if(spot, self.was, self.raw);
+        let done = self.tree.ground().replace_if(spot, self.was, self.raw);
         let was = done.map_err(|raw| Error::Changed { at, raw })?;
         match (was == 0, self.raw == 0) {
             (true, false) => spot.table.one_more(&self.tree.host),
@@ -98,7 +98,7 @@ impl<C: Config, H: Host> Exchange<'_, '_, '_, C, H> {
             _ => {}
         }
         if was & L::Format::PRESENT != 0 {
-            self.tree.note::<L>(self.gather, spot.whole, was);
+            self.tree.ground().note::<L>(self.gather, spot.whole, was);
         }
         self.rights = rights_of::<L>(self.raw);
         self.found = Found::Was(was);
@@ -120,7 +120,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Exchange<'_, '_, '_, C, H> {
         match spot.seen.entry() {
             Entry::Table(_) => Ok(Step::Into),
             Entry::Empty => Ok(Step::Over),
-            _ => Err(in_the_way(spot)),
+            _ => Err(spot.in_the_way()),
         }
     }
 

@@ -34,7 +34,7 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
         attrs: Attrs,
         next: impl FnMut(VirtAddr, u64) -> Option<FrameRun>,
     ) -> Result<(), Error> {
-        self.admit(span)?;
+        self.ground().admit(span)?;
         self.limits.permit(&attrs)?;
         let last = span.last();
         self.install(span, &mut Frames { next, attrs, last, run: None, exact: None })

@@ -15,7 +15,7 @@
 //! A staged word can be zero (a leaf for frame 0 that says nothing but "present"). That is why the
 //! commit takes an empty entry for a staged one; rolling back leaves it as it is.
 
-use super::tree::{Tree, in_the_way};
+use super::tree::Tree;
 use crate::addr::{Span, VirtAddr};
 use crate::level::{Config, Entry, Error, Feature, Format, Limits, PageTableLevel, Rights};
 use crate::table::{Fresh, Host, Table, discard};
@@ -99,11 +99,11 @@ impl<C: Config, H: Host, I: Install> Visitor<FormatOf<C>> for Stage<'_, '_, C, H
             Entry::Table(_) if self.what.exact() != Some(L::LEVEL.span_lg2) => Ok(Step::Into),
             Entry::Empty => {
                 let word = self.word::<L>(spot.whole, spot.part)?;
-                spot.table.store(spot.index, word & !L::Format::PRESENT);
+                spot.table.live().store(spot.index, word & !L::Format::PRESENT);
                 self.staged = Some(spot.part.last());
                 Ok(Step::Over)
             }
-            _ => Err(in_the_way(spot)),
+            _ => Err(spot.in_the_way()),
         }
     }
 }
@@ -121,7 +121,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Unstage<'_, '_, C, H> {
     ) -> Result<Step, Error> {
         if let Entry::NonPresent(staged) = spot.seen.entry() {
             // In every root: one that was made meanwhile has copied it.
-            self.tree.put(spot, 0);
+            self.tree.ground().put(spot, 0);
             discard::<L, H>(&self.tree.host, &self.tree.limits, staged | L::Format::PRESENT);
         }
         Ok(Step::Into)
@@ -143,9 +143,9 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Commit<'_, '_, C, H> {
         if let Entry::Table(_) = spot.seen.entry() {
             return Ok(Step::Into);
         }
-        self.tree.put(spot, spot.seen.raw | L::Format::PRESENT);
+        self.tree.ground().put(spot, spot.seen.raw | L::Format::PRESENT);
         spot.table.one_more(&self.tree.host);
-        self.tree.announce::<L>(spot.part);
+        self.tree.ground().announce::<L>(spot.part);
         Ok(Step::Over)
     }
 

@@ -28,5 +28,4 @@ pub use frames::FrameRun;
 pub(crate) use names::Check;
 
 pub use scan::{Used, UsedPage};
-pub use tree::Names;
-pub(crate) use tree::{Half, Tree};
+pub(crate) use tree::Tree;

@@ -1,6 +1,6 @@
 //! Mapping one page.
 
-use super::tree::{Tree, in_the_way};
+use super::tree::Tree;
 use crate::addr::{PhysAddr, Span};
 use crate::level::{Attrs, Config, Entry, Error, PageTableLevel};
 use crate::table::{Host, Table};
@@ -34,7 +34,7 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
         frame: PhysAddr,
         attrs: &Attrs,
     ) -> Result<(), Error> {
-        self.admit(page)?;
+        self.ground().admit(page)?;
         self.admit_size(size_lg2)?;
         let mut one = self.page(size_lg2, frame, attrs);
         self.descend(page, &mut one)?;
@@ -58,13 +58,13 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for MapPage<'_, '_, C, H> {
             Entry::Table(_) if !here => Ok(Step::Into),
             Entry::Empty if here => {
                 let word = self.tree.leaf::<L>(self.frame, self.attrs)?;
-                self.tree.put(spot, word);
+                self.tree.ground().put(spot, word);
                 spot.table.one_more(&self.tree.host);
                 self.mapped = true;
                 Ok(Step::Over)
             }
             Entry::Empty => Ok(Step::Over),
-            _ => Err(in_the_way(spot)),
+            _ => Err(spot.in_the_way()),
         }
     }
 

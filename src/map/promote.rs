@@ -5,7 +5,7 @@
 //! when every CPU has acknowledged the shootdown, and what is new goes into the leaf. Only then is
 //! it freed. At no time is the memory unmapped.
 
-use super::tree::{Tree, in_the_way, leaf_word};
+use super::tree::{Tree, leaf_word};
 use crate::addr::{PhysAddr, Span};
 use crate::gather::Gather;
 use crate::level::{Attrs, Change, Config, Entry, Error, Fields, Format, PageTableLevel, Rights};
@@ -21,7 +21,7 @@ struct Promote<'a, 'r, 'g, C, H> {
 impl<C: Config, H: Host> Tree<'_, C, H> {
     /// Makes one page of 2 to the `size_lg2` bytes of the pages that lie there.
     pub(crate) fn promote(&self, page: Span, size_lg2: u8) -> Result<(), Error> {
-        self.admit(page)?;
+        self.ground().admit(page)?;
         self.admit_size(size_lg2)?;
         Gather::scope(|mut gather| {
             let gather = &mut gather;
@@ -45,7 +45,7 @@ impl<C: Config, H: Host> Promote<'_, '_, '_, C, H> {
         let mut joined: Option<Joined> = None;
         for (part, _) in Slots::<L>::of(whole) {
             let at = part.first();
-            let seen = table.see(L::LEVEL.index(at), &self.tree.limits);
+            let seen = self.tree.ground().see(table, L::LEVEL.index(at), part);
             let frame = match seen.entry() {
                 Entry::Leaf(frame) => frame,
                 Entry::Empty => return Err(Error::NotMapped { at, size_lg2: L::LEVEL.span_lg2 }),
@@ -80,16 +80,17 @@ impl<C: Config, H: Host> Promote<'_, '_, '_, C, H> {
         let leaf = leaf_word::<L>(&self.tree.limits.as_found(), frame, &attrs)?;
         let shared = self.tree.has_other_name(spot, below.frame());
         // From here on nothing fails.
-        let was = self.tree.replace(spot, leaf);
-        self.tree.note::<L>(self.gather, spot.whole, was);
+        let was = self.tree.ground().replace(spot, leaf);
+        self.tree.ground().note::<L>(self.gather, spot.whole, was);
         // What is stale is the smaller pages, global as they were.
-        self.tree.note::<L>(self.gather, spot.whole, leaf);
+        self.tree.ground().note::<L>(self.gather, spot.whole, leaf);
         self.gather.add_tables();
         self.gather.flush(&self.tree.host);
         let mut late = Late(Fields::empty());
         self.tree.ground().walk(below, spot.whole, &mut late)?;
-        self.tree.modify(spot, 0, L::Format::mask(L::LEVEL, late.0));
+        self.tree.ground().modify(spot, 0, L::Format::mask(L::LEVEL, late.0));
         if !shared {
+            self.tree.forsake::<L>(was, below);
             self.gather.unlinked(below, &self.tree.host);
             self.gather.flush(&self.tree.host);
         }
@@ -104,8 +105,8 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Promote<'_, '_, '_, C, H> {
         &mut self,
         spot: &Spot<L>,
     ) -> Result<Step, Error> {
-        match spot.seen.below(&self.tree.host)? {
-            None => Err(in_the_way(spot)),
+        match self.tree.ground().below(&spot.seen)? {
+            None => Err(spot.in_the_way()),
             Some(below) if L::LEVEL.span_lg2 == self.size_lg2 => {
                 self.collapse(spot, below)?;
                 Ok(Step::Over)

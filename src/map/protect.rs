@@ -1,6 +1,6 @@
 //! Protect.
 
-use super::tree::{Tree, in_the_way};
+use super::tree::Tree;
 use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::gather::Gather;
 use crate::level::{
@@ -102,8 +102,8 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Protect<'_, '_, '_, C, H> {
             Entry::Leaf(_) if spot.covered() => {
                 let height = usize::from(L::LEVEL.height);
                 let (clear, set) = self.bits.get(height).copied().unwrap_or_default();
-                let was = self.tree.modify(spot, clear, set);
-                self.tree.note::<L>(self.gather, spot.whole, was);
+                let was = self.tree.ground().modify(spot, clear, set);
+                self.tree.ground().note::<L>(self.gather, spot.whole, was);
                 self.changed = Some(spot.at());
             }
             Entry::NonPresent(raw) if self.exact.is_some() => {
@@ -111,9 +111,9 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Protect<'_, '_, '_, C, H> {
             }
             Entry::Leaf(_) => {
                 self.partly = true;
-                return Err(in_the_way(spot));
+                return Err(spot.in_the_way());
             }
-            _ if self.exact.is_some() => return Err(in_the_way(spot)),
+            _ if self.exact.is_some() => return Err(spot.in_the_way()),
             _ => {}
         }
         Ok(Step::Over)

@@ -79,8 +79,8 @@ impl<C: Config, H: Host, F: FnMut(UsedPage)> Visitor<FormatOf<C>> for Scan<'_, '
         let mask = L::Format::mask(L::LEVEL, self.fields);
         // A bit that is set after this look is one of the next scan.
         if spot.seen.raw & mask != 0 {
-            let was = self.tree.modify(spot, mask, 0);
-            self.tree.note::<L>(self.gather, spot.whole, was);
+            let was = self.tree.ground().modify(spot, mask, 0);
+            self.tree.ground().note::<L>(self.gather, spot.whole, was);
             (self.report)(UsedPage {
                 at: spot.whole.first(),
                 size_lg2: L::LEVEL.span_lg2,

@@ -4,7 +4,7 @@
 //! write. What hardware set in the leaf until that write is in the write's answer, and goes into
 //! every piece. A CPU that still holds the large translation reaches the same frames by it.
 
-use super::tree::{Tree, in_the_way, leaf_word};
+use super::tree::{Tree, leaf_word};
 use crate::addr::{PhysAddr, Span, VirtAddr, low_bits};
 use crate::gather::Gather;
 use crate::level::{Attrs, Config, Entry, Error, Fields, Format, PageTableLevel, Rights};
@@ -111,12 +111,12 @@ impl<'a, C: Config, H: Host> Cutter<'a, '_, '_, C, H> {
         // From here on nothing fails.
         let table = pieces.into_live();
         let user = attrs.rights.contains(Rights::USER);
-        let was = self.tree.replace(spot, L::Format::table(L::LEVEL, table.frame(), user));
+        let was = self.tree.ground().replace(spot, L::Format::table(L::LEVEL, table.frame(), user));
         let then = L::Format::attrs(L::LEVEL, was);
         let mut late = Fields::empty();
         late.set(Fields::ACCESSED, then.accessed && !attrs.accessed);
         late.set(Fields::DIRTY, then.dirty && !attrs.dirty);
-        self.tree.note::<L>(self.gather, spot.whole, was);
+        self.tree.ground().note::<L>(self.gather, spot.whole, was);
         if late.is_empty() {
             return Ok(());
         }
@@ -142,7 +142,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Cutter<'_, '_, '_, C, H> {
             Entry::NonPresent(raw) if here || self.cuts.inside(spot.whole) => {
                 return Err(Error::NonPresent { at: spot.at(), raw });
             }
-            _ if here => return Err(in_the_way(spot)),
+            _ if here => return Err(spot.in_the_way()),
             _ => {}
         }
         Ok(Step::Over)
@@ -157,7 +157,8 @@ impl<F: Format> Visitor<F> for Mark {
 
     fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<L>) -> Result<Step, Error> {
         if let Entry::Leaf(_) = spot.seen.entry() {
-            spot.table.modify(spot.index, 0, L::Format::mask(L::LEVEL, self.0));
+            // It was linked a moment ago, and no copy of it is in limbo.
+            spot.table.live().modify(spot.index, 0, L::Format::mask(L::LEVEL, self.0));
         }
         Ok(Step::Into)
     }

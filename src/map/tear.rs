@@ -3,9 +3,8 @@
 use super::tree::Tree;
 use crate::gather::{Gone, Unmapped};
 use crate::level::{Config, Entry, Error, Format, PageTableLevel};
-use crate::map::Half;
 use crate::table::{Host, Table, give_back, table_lg2};
-use crate::walk::{FormatOf, Ground, Spot, Step, Visitor};
+use crate::walk::{FormatOf, Spot, Step, Visitor};
 
 /// Frees every table below the root that is this space's own, each once, when no CPU uses them.
 struct Tear<'a, 'r, C, H, F> {
@@ -46,12 +45,6 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Tear<'_, '_, C, H, F> {
             }
         }
     }
-
-    /// Whether the entry belongs to the kernel's own space, and this is another one.
-    fn not_ours<L: PageTableLevel>(&self, spot: &Spot<L>) -> bool {
-        let guest = matches!(self.tree.half, Half::Guest(half) if half.covers(spot.whole));
-        guest && Ground::<C, H>::is_root::<L>()
-    }
 }
 
 impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>> for Tear<'_, '_, C, H, F> {
@@ -61,7 +54,7 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>> for Tear<'
         &mut self,
         spot: &Spot<L>,
     ) -> Result<Step, Error> {
-        if self.not_ours(spot) {
+        if self.tree.ground().not_ours(spot) {
             return Ok(Step::Over);
         }
         let Entry::Table(frame) = spot.seen.entry() else {
@@ -70,11 +63,11 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>> for Tear<'
         };
         if self.tree.has_other_name(spot, frame) {
             // One name less; the last one takes the table with it.
-            spot.table.swap(spot.index, 0);
+            spot.table.live().swap(spot.index, 0);
             return Ok(Step::Over);
         }
         if self.report.is_none() && L::LEVEL.height == 1 {
-            if let Some(below) = spot.seen.below(&self.tree.host)? {
+            if let Some(below) = self.tree.ground().below(&spot.seen)? {
                 self.left(spot, below)?;
             }
             return Ok(Step::Over);
@@ -88,7 +81,7 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>> for Tear<'
         below: Table<L::Below>,
     ) -> Result<(), Error> {
         // The search for other names must not come this way again.
-        spot.table.swap(spot.index, 0);
+        spot.table.live().swap(spot.index, 0);
         self.tree.free(below);
         Ok(())
     }

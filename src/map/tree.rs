@@ -2,36 +2,11 @@
 
 use crate::addr::{PhysAddr, Span};
 use crate::gather::Gather;
-use crate::level::{
-    Arch, Config, Error, Extent, Feature, Fields, Format, Limits, PageTableLevel, Reload, Stale,
-    levels,
-};
-use crate::level::{Attrs, Found};
+use crate::level::{Attrs, Config, Error, Feature, Format, Limits, PageTableLevel, levels};
+use crate::limbo::Limbo;
 use crate::table::{Host, RootCell, Table};
-use crate::walk::{FormatOf, Ground, Reach, RootOf, Visitor};
+use crate::walk::{FormatOf, Ground, Half, Names, Reach, RootOf, Visitor};
 use core::marker::PhantomData;
-
-/// How many names the tables of an adopted tree have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Names {
-    /// Each table is named by one entry: so it is in every tree that the crate has built.
-    #[default]
-    Unique,
-    /// Some tables are named by several entries. Before it gives a table back, the crate looks for
-    /// other names of it in the whole tree: slower, and right.
-    Aliased,
-}
-
-/// What the space has to do with the half that many spaces share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Half {
-    /// Nothing.
-    Apart,
-    /// It is the kernel's own space, and alone may change what lies there.
-    Owner(Span),
-    /// It has the kernel's root entries there.
-    Guest(Span),
-}
 
 /// A space: its root, its host, and what is known of both.
 pub(crate) struct Tree<'r, C, H> {
@@ -41,16 +16,8 @@ pub(crate) struct Tree<'r, C, H> {
     pub(crate) names: Names,
     pub(crate) half: Half,
     pub(crate) self_map: Option<usize>,
+    pub(crate) limbo: Limbo,
     pub(crate) config: PhantomData<C>,
-}
-
-impl Half {
-    pub(crate) const fn span(self) -> Option<Span> {
-        match self {
-            Self::Apart => None,
-            Self::Owner(span) | Self::Guest(span) => Some(span),
-        }
-    }
 }
 
 impl<C: Config, H: Host> Tree<'_, C, H> {
@@ -58,17 +25,19 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
     pub(crate) fn ground(&self) -> Ground<'_, C, H> {
         Ground {
             host: &self.host,
+            twins: &self.limbo,
+            space: Some(self.cell.id()),
             limits: self.limits,
+            names: self.names,
+            half: self.half,
             self_map: self.self_map,
-            shared: self.half.span(),
-            guest: matches!(self.half, Half::Guest(_)),
             config: PhantomData,
         }
     }
 
     #[inline]
     pub(crate) fn root(&self) -> Result<Table<RootOf<C>>, Error> {
-        self.cell.table(&self.host)
+        self.ground().root(self.cell)
     }
 
     /// Visits every entry of a span.
@@ -99,46 +68,11 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
         halves.try_for_each(|half| self.walk(half, v))
     }
 
-    /// The same, for a verb that leaves something stale.
+    /// Refuses what [`Ground::admit`] does, for a verb that leaves something stale.
     #[inline]
     pub(crate) fn admit_with(&self, span: Span, gather: &mut Gather<'_>) -> Result<(), Error> {
-        self.admit(span)?;
+        self.ground().admit(span)?;
         gather.bind(self.cell.id())
-    }
-
-    /// Refuses spans that are not made of pages, do not exist, or are not this space's to change.
-    #[inline]
-    pub(crate) fn admit(&self, span: Span) -> Result<(), Error> {
-        if !Reach::<C::Arch>::has_span(span) {
-            return Err(Self::no_such(span));
-        }
-        if !span.is_aligned(FormatOf::<C>::PAGE_LG2) {
-            return Err(Error::BadSpan(span));
-        }
-        if let Half::Guest(shared) = self.half {
-            if let Some(both) = shared.intersect(span) {
-                return Err(Error::Shared { at: both.first() });
-            }
-        }
-        match self.self_map {
-            Some(index) => self.beside_self_map(index, span),
-            None => Ok(()),
-        }
-    }
-
-    #[cold]
-    fn no_such(span: Span) -> Error {
-        let ends = [span.first(), span.last()];
-        let strange = ends.into_iter().find(|&at| !Reach::<C::Arch>::has(at));
-        strange.map_or(Error::BadSpan(span), Error::NoSuchAddress)
-    }
-
-    fn beside_self_map(&self, index: usize, span: Span) -> Result<(), Error> {
-        let start = Reach::<C::Arch>::root_entry(index);
-        match Span::around(start, RootOf::<C>::LEVEL.span_lg2).intersect(span) {
-            Some(both) => Err(Error::SelfMap { at: both.first() }),
-            None => Ok(()),
-        }
     }
 
     /// Refuses page sizes that this mode, or this CPU, does not have.
@@ -160,42 +94,6 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
     {
         leaf_word::<L>(&self.limits, frame, attrs)
     }
-
-    /// Tells a gather that an entry of level `L`, which said `was`, has changed.
-    #[inline]
-    pub(crate) fn note<L>(&self, gather: &mut Gather<'_>, span: Span, was: u64)
-    where
-        L: PageTableLevel<Format = FormatOf<C>>,
-    {
-        let global = was & L::Format::mask(L::LEVEL, Fields::GLOBAL) != 0;
-        let extent = match C::Arch::reload(L::LEVEL) {
-            Reload::Root => Extent::Root,
-            // The same table may serve other addresses.
-            Reload::Entry if self.names == Names::Aliased => Extent::Everything,
-            Reload::Entry => Extent::Spans,
-        };
-        // A global translation serves a CPU whatever space it runs.
-        let everywhere = global || self.owns(span);
-        let space = if everywhere { None } else { Some(self.cell.id()) };
-        gather.add(extent, span, space, everywhere);
-    }
-
-    /// After an entry came into use: where CPUs do not look for it by themselves, makes them.
-    pub(crate) fn announce<L: PageTableLevel>(&self, span: Span) {
-        if C::Arch::reload(L::LEVEL) == Reload::Root {
-            let space = if self.owns(span) { None } else { Some(self.cell.id()) };
-            let mut stale = Stale::nothing();
-            stale.add(Extent::Root, span, space, false);
-            core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
-            self.host.shoot_down(&stale);
-        }
-    }
-
-    /// Whether every space has what this one has at `span`.
-    #[inline]
-    pub(crate) fn owns(&self, span: Span) -> bool {
-        matches!(self.half, Half::Owner(shared) if shared.intersect(span).is_some())
-    }
 }
 
 /// The word of a leaf, if this CPU has such leaves. The frame is aligned.
@@ -212,19 +110,4 @@ pub(crate) fn leaf_word<L: PageTableLevel>(
         return Err(Error::TooWide { frame, bits });
     }
     L::Format::leaf(L::LEVEL, frame, attrs).map_err(Error::Unsupported)
-}
-
-/// What is at a spot, as an error says it: what was there, not what was asked for.
-#[cold]
-pub(crate) fn in_the_way<L: PageTableLevel>(spot: &crate::walk::Spot<L>) -> Error {
-    use crate::level::Entry;
-    let at = spot.at();
-    let found = match spot.seen.entry() {
-        Entry::Empty => return Error::NotMapped { at, size_lg2: L::LEVEL.span_lg2 },
-        Entry::Malformed(raw) => return Error::Malformed { at, height: L::LEVEL.height, raw },
-        Entry::NonPresent(raw) => Found::NonPresent { raw },
-        Entry::Table(table) => Found::Table { table, height: L::LEVEL.height.saturating_sub(1) },
-        Entry::Leaf(frame) => Found::Leaf { frame, size_lg2: L::LEVEL.span_lg2 },
-    };
-    Error::Occupied { at, found }
 }

@@ -4,9 +4,10 @@ use super::Space;
 use super::setup::{KernelHalf, Part, Setup};
 use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::level::{Arch, Config, Entry, Error, Feature, Fields, Format, PageTableLevel};
-use crate::map::{Check, Half, Tree};
+use crate::limbo::Limbo;
+use crate::map::{Check, Tree};
 use crate::table::{Fresh, Host, RootCell, Roots, Table, table_lg2, with_roots};
-use crate::walk::{FormatOf, Reach, RootOf, Slots};
+use crate::walk::{FormatOf, Half, Reach, RootOf, Slots};
 use core::marker::PhantomData;
 
 impl<'r, C: Config, H: Host> Space<'r, C, H> {
@@ -95,7 +96,7 @@ fn prepared<'r, C: Config, H: Host>(
         return Err(Error::Unsupported(Feature::PageSize(smallest)));
     }
     let (names, self_map) = (setup.names, setup.self_map);
-    Ok(Tree { host, cell, limits, names, half, self_map, config: PhantomData })
+    Ok(Tree { host, cell, limits, names, half, self_map, limbo: Limbo::new(), config: PhantomData })
 }
 
 /// A self-map must be a root entry outside the shared half (in another space it would name that
@@ -158,7 +159,7 @@ fn first_root<C: Config, H: Host>(tree: &Tree<'_, C, H>) -> Result<Table<RootOf<
 /// Gives back a root that was made, and not listed.
 fn undo<C: Config, H: Host>(tree: &Tree<'_, C, H>, root: Table<RootOf<C>>) {
     if let Some(index) = tree.self_map {
-        root.store(index, 0);
+        root.live().store(index, 0);
     }
     drop(Fresh::<RootOf<C>, H>::taken_back(&tree.host, tree.limits, root.frame()));
 }
@@ -202,7 +203,7 @@ fn join<C: Config, H: Host>(
     copied: Copied,
 ) -> Result<(), Error> {
     let level = RootOf::<C>::LEVEL;
-    let kernel: Table<RootOf<C>> = half.cell.table(&tree.host)?;
+    let (kernel, _): (Table<RootOf<C>>, _) = half.cell.table(&tree.host)?;
     let mut known = false;
     list.each(&mut |listed| known |= listed == kernel.frame());
     if !known {
@@ -224,7 +225,7 @@ fn join<C: Config, H: Host>(
     }
     if copied == Copied::No {
         let indices = slots().map(|at| level.index(at));
-        indices.for_each(|index| root.store(index, kernel.load(index)));
+        indices.for_each(|index| root.live().store(index, kernel.load(index)));
     }
     Ok(())
 }

@@ -198,7 +198,7 @@ impl<C: Config, H: Host> Cursor<'_, '_, C, H> {
     }
 
     fn enter(&self, page: Span) -> Result<Option<Window<C>>, Error> {
-        self.tree.admit(page)?;
+        self.tree.ground().admit(page)?;
         let mut enter = Enter { path: Path::new(u64::MAX), window: None };
         self.tree.descend(page, &mut enter)?;
         Ok(enter.window)

@@ -2,19 +2,25 @@
 
 mod begin;
 mod cursor;
+mod find;
+mod moves;
+mod session;
 mod setup;
 mod verbs;
 mod view;
 
 pub use cursor::Cursor;
+pub use session::Session;
 pub use setup::{KernelHalf, Setup};
 pub use view::{Mappings, View, Visited};
 
 use crate::addr::{PhysAddr, Span};
 use crate::gather::{Flushed, Gather, Gone};
 use crate::level::{Config, Error, Extent, Limits, SpaceId};
-use crate::map::{Half, Tree};
+use crate::limbo::Limbo;
+use crate::map::Tree;
 use crate::table::{Host, RootCell, with_roots};
+use crate::walk::Half;
 use core::fmt;
 use core::marker::PhantomData;
 
@@ -103,6 +109,7 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     ///
     /// # Errors
     /// [`Error::Shared`] with the space back, while other roots share its half.
+    #[allow(clippy::result_large_err)] // the space comes back in it
     pub fn tear_down(self) -> Result<(), (Self, Error)> {
         self.take_down(None::<fn(Gone<'_>)>)
     }
@@ -112,6 +119,7 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     ///
     /// # Errors
     /// As [`tear_down`](Self::tear_down).
+    #[allow(clippy::result_large_err)] // the space comes back in it
     pub fn tear_down_with(
         self,
         mut report: impl for<'g> FnMut(Gone<'g>, &Flushed<'g>),
@@ -126,7 +134,9 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// # Errors
     /// [`Error::Shared`] with the space back, if it shares a half with others: a root that CPUs use
     /// must stay on the list.
-    pub fn release(self) -> Result<PhysAddr, (Self, Error)> {
+    #[allow(clippy::result_large_err)] // the space comes back in it
+    pub fn release(mut self) -> Result<PhysAddr, (Self, Error)> {
+        self.settle();
         let root = self.root();
         let closed = match self.tree.half {
             Half::Guest(span) => Err(Error::Shared { at: span.first() }),
@@ -141,7 +151,9 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
         }
     }
 
-    fn take_down<'g>(self, report: Option<impl FnMut(Gone<'g>)>) -> Result<(), (Self, Error)> {
+    #[allow(clippy::result_large_err)] // the space comes back in it
+    fn take_down<'g>(mut self, report: Option<impl FnMut(Gone<'g>)>) -> Result<(), (Self, Error)> {
+        self.settle();
         let root = self.root();
         if let Err(error) = self.close() {
             return Err((self, error));
@@ -185,7 +197,7 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
         }
         with_roots(&self.tree.host, |list| {
             list.remove(root);
-            self.tree.hand_over(root, list);
+            self.tree.ground().hand_over(root, list);
         });
     }
 }
@@ -205,6 +217,7 @@ fn dismantle<'g, C: Config, H: Host>(
         names: tree.names,
         half: tree.half,
         self_map: tree.self_map,
+        limbo: Limbo::new(),
         config: PhantomData,
     };
     tree.free_below_root(report)?;

@@ -2,8 +2,8 @@
 
 use crate::addr::Span;
 use crate::level::{Arch, Limits};
-use crate::map::{Half, Names};
 use crate::table::RootCell;
+use crate::walk::{Half, Names};
 use core::fmt;
 use core::marker::PhantomData;
 

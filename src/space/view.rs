@@ -2,14 +2,13 @@
 
 use super::Space;
 use crate::addr::{PhysAddr, Span, VirtAddr};
-use crate::level::{Arch, Config, Entry, Error, Format, Level, Limits, PageTableLevel};
+use crate::level::{Config, Entry, Error, Format, Level, Limits, PageTableLevel};
 use crate::map::Tree;
 use crate::table::{Host, RootCell, Table, table_lg2};
 use crate::walk::{
     Finder, First, Ground, Mapped, Mapping, Reach, RootOf, Spot, Step, Stopped, Visitor,
 };
 use core::fmt;
-use core::marker::PhantomData;
 
 /// A tree to look at: that of a [`Space`], or one that is only read, like those in a crash dump.
 ///
@@ -53,22 +52,9 @@ impl<'h, C: Config, H: Host> View<'h, C, H> {
         if !RootCell::holds(root) || !aligned {
             return Err(Error::BadRoot(root));
         }
-        let limits = C::Arch::LIMITS.narrowed(limits);
-        let ground = Ground {
-            host,
-            limits,
-            self_map: None,
-            shared: None,
-            guest: false,
-            config: PhantomData,
-        };
-        Ok(Self::at(ground, root))
-    }
-
-    fn at(ground: Ground<'h, C, H>, root: PhysAddr) -> Self {
         let cell = RootCell::new();
         cell.set(Some(root));
-        Self { ground, cell }
+        Ok(Self { ground: Ground::to_look_at(host, limits), cell })
     }
 
     /// What is mapped at an address.
@@ -122,11 +108,11 @@ impl<'h, C: Config, H: Host> View<'h, C, H> {
     }
 
     pub(super) fn of(tree: &'h Tree<'_, C, H>) -> Self {
-        Self::at(tree.ground(), tree.cell.root().unwrap_or_default())
+        Self { ground: tree.ground(), cell: tree.cell.snapshot() }
     }
 
     fn root(&self) -> Result<Table<RootOf<C>>, Error> {
-        self.cell.table(self.ground.host)
+        self.ground.root(&self.cell)
     }
 
     /// The first thing mapped in a span.

@@ -1,9 +1,9 @@
 //! Tables that nobody names yet.
 
-use super::{Host, Table, WordOf, give_back, table_lg2};
+use super::spare::Spare;
+use super::{Host, Table, WordOf, Words, give_back, table_lg2};
 use crate::addr::{PhysAddr, VirtAddr};
-use crate::level::{Entry, Error, Format, Limits, PageTableLevel, Request, Word};
-use core::marker::PhantomData;
+use crate::level::{Entry, Error, Format, Limits, PageTableLevel, Word};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use zerocopy::FromBytes;
@@ -27,41 +27,20 @@ impl<'h, L: PageTableLevel, H: Host> Fresh<'h, L, H> {
         phys_bits: u8,
         serving: VirtAddr,
     ) -> Result<Self, Error> {
-        let request = Request {
-            height: L::LEVEL.height,
-            size_lg2: table_lg2::<L>(),
-            highest: PhysAddr(crate::addr::low_bits(phys_bits)),
-            node: None,
-            serving,
-        };
-        let frame = host.allocate(&request).ok_or(Error::OutOfMemory(request))?;
-        let bytes = Self::accept(host, frame, &request);
-        match bytes.and_then(|bytes| <[WordOf<L>]>::mut_from_bytes(bytes).ok()) {
-            Some(words) => Ok(Self { host, limits, frame, words }),
-            None => {
-                give_back(host, frame, request.height, request.size_lg2);
-                Err(Error::BadTable { table: frame, request })
-            }
-        }
-    }
-
-    /// The bytes of a frame that keeps to the request, zeroed.
-    #[allow(clippy::mut_from_ref)] // the host hands the memory out; it is not part of the host
-    fn accept(host: &'h H, frame: PhysAddr, request: &Request) -> Option<&'h mut [u8]> {
-        let size = 1usize.checked_shl(request.size_lg2.into())?;
-        let last = frame.0.checked_add(crate::addr::low_bits(request.size_lg2))?;
-        // A word that names frame 0 could be zero but for its present bits, and look empty when staged.
-        let nowhere = frame.0 == 0 || !frame.is_aligned(request.size_lg2);
-        if nowhere || last > request.highest.0 {
-            return None;
-        }
-        let bytes = host.reach(frame, request.size_lg2)?;
-        // SAFETY: by the contract of `Host`, `bytes` is valid for writes of the table's `size`
+        let spare = ManuallyDrop::new(Spare::<L, H>::new(host, phys_bits, None, serving)?);
+        let (frame, size) =
+            (spare.frame, size_of::<WordOf<L>>().saturating_mul(L::LEVEL.entries()));
+        // SAFETY: by the contract of `Host`, the pointer is valid for writes of the table's `size`
         // bytes, and the frame, just allocated, is nobody else's.
-        unsafe { bytes.write_bytes(0, size) };
+        unsafe { spare.first.write_bytes(0, size) };
         // SAFETY: the same bytes, initialised above, and nobody else's until this table is linked
         // or freed, which consumes the slice.
-        Some(unsafe { core::slice::from_raw_parts_mut(bytes.as_ptr(), size) })
+        let bytes = unsafe { core::slice::from_raw_parts_mut(spare.first.as_ptr(), size) };
+        match <[WordOf<L>]>::mut_from_bytes(bytes) {
+            Ok(words) => Ok(Self { host, limits, frame, words }),
+            // The host's pointer is aligned: `Spare` has looked.
+            Err(_) => Err(Error::Unreachable { table: frame, height: L::LEVEL.height }),
+        }
     }
 
     /// Takes back a table that [`into_live`](Self::into_live) let go, and that nobody has linked or
@@ -100,8 +79,8 @@ impl<'h, L: PageTableLevel, H: Host> Fresh<'h, L, H> {
     pub(crate) fn into_live(self) -> Table<L> {
         let mut fresh = ManuallyDrop::new(self);
         let (host, frame) = (fresh.host, fresh.frame);
-        let words = NonNull::from(&mut *fresh.words).cast();
-        let table = Table { words, frame, level: PhantomData };
+        let live = Words::from_reached(NonNull::from(&mut *fresh.words).cast());
+        let table = Table { live, frame, twin: None };
         table.recount(host);
         host.table_made(frame, L::LEVEL.height);
         table

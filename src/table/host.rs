@@ -97,6 +97,13 @@ pub unsafe trait Host {
         None
     }
 
+    /// Which node this frame is on, if that is known: for those who place tables by it. A frame
+    /// from [`allocate`](Self::allocate) that lies on another node than was asked for goes back.
+    fn node(&self, frame: PhysAddr) -> Option<u32> {
+        let _ = frame;
+        None
+    }
+
     /// Gives the list of roots to `edit`, once, under the list's lock. Needed by kernels that have a
     /// shared kernel half. Where roots have leaves (x86 without PAE), translating an address of that
     /// half asks for it, too.
@@ -148,6 +155,9 @@ unsafe impl<T: Host + ?Sized> Host for &T {
     #[inline]
     fn count(&self, table: PhysAddr) -> Option<&AtomicU16> {
         (**self).count(table)
+    }
+    fn node(&self, frame: PhysAddr) -> Option<u32> {
+        (**self).node(frame)
     }
     unsafe fn roots(&self, edit: &mut dyn FnMut(&mut dyn Roots)) {
         // SAFETY: as the caller promises.

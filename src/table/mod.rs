@@ -10,7 +10,7 @@
 //!
 //! It is established where a tree begins: an empty root that this room made (`Fresh`), or the
 //! promise given to `Space::adopt` and `View::new`. It is kept because only two kinds of words are
-//! ever written: those that name no table, and those that name what `Fresh::into_live` let go. A `Table` is
+//! ever written: those that name no table, and those that name what `Fresh::into_live` or `Spare::into_live` let go. A `Table` is
 //! made from nothing but a word that was read from a live table, or from a root cell; no verb keeps
 //! one after it has returned, and a cursor, which does, keeps the whole space borrowed meanwhile.
 //!
@@ -20,17 +20,22 @@
 mod fresh;
 mod host;
 mod root;
+mod spare;
+mod twins;
+mod words;
 
 pub(crate) use fresh::{Fresh, discard};
 pub use host::{Host, NoRoots, Roots};
 pub(crate) use host::{give_back, with_roots};
 pub use root::RootCell;
 pub(crate) use root::listed;
+pub(crate) use spare::Spare;
+pub(crate) use twins::{NoTwins, Twins};
+pub(crate) use words::Words;
 
 use crate::addr::PhysAddr;
 use crate::level::{Entry, Error, Format, Limits, PageTableLevel, Word};
 use core::marker::PhantomData;
-use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU16, Ordering};
 
 type WordOf<L> = <<L as PageTableLevel>::Format as Format>::Word;
@@ -41,11 +46,11 @@ pub(crate) const fn table_lg2<L: PageTableLevel>() -> u8 {
     L::LEVEL.table_lg2::<L::Format>()
 }
 
-/// A live table of level `L`.
+/// A live table of level `L`, and the copy of it that is in limbo, if it was moved.
 pub(crate) struct Table<L> {
-    words: NonNull<u8>,
+    live: Words<L>,
     frame: PhysAddr,
-    level: PhantomData<L>,
+    twin: Option<Words<L>>,
 }
 
 impl<L> Clone for Table<L> {
@@ -70,25 +75,30 @@ impl<L: PageTableLevel> Table<L> {
     /// `frame` is a table of level `L` in the sense of this room's invariant.
     #[inline]
     unsafe fn at<H: Host>(host: &H, frame: PhysAddr) -> Result<Self, Error> {
-        let height = L::LEVEL.height;
-        let words = host
-            .reach(frame, table_lg2::<L>())
-            .filter(|words| words.cast::<AtomicOf<L>>().is_aligned())
-            .ok_or(Error::Unreachable { table: frame, height })?;
-        Ok(Self { words, frame, level: PhantomData })
+        // SAFETY: as the caller promises.
+        let live = unsafe { Words::at(host, frame) }?;
+        Ok(Self { live, frame, twin: None })
     }
 
-    /// Does `work` on one entry; an index past the end counts from the start again.
+    /// The table, with the copy in limbo that a word which names it speaks of.
+    #[cold]
+    pub(crate) fn with_twin<H: Host>(self, host: &H, twins: &dyn Twins) -> Result<Self, Error> {
+        let Some(old) = twins.twin_of(self.frame) else { return Ok(self) };
+        // SAFETY: by the contract of `Twins`, `old` is a table of this level, not freed yet.
+        let twin = unsafe { Words::at(host, old) }?;
+        Ok(Self { twin: Some(twin), ..self })
+    }
+
+    /// The words that new walks come to.
     #[inline]
-    fn with<R>(self, index: usize, work: impl FnOnce(&AtomicOf<L>) -> R) -> R {
-        let index = index & L::LEVEL.entries().wrapping_sub(1);
-        let word = self.words.cast::<AtomicOf<L>>().as_ptr().wrapping_add(index);
-        // SAFETY: `words` is what the host answered for a table of level `L`, so by `Host::reach`
-        // it is valid for the table's 2^table_lg2 bytes, which are `entries()` words; the mask keeps
-        // `word` among them, and `at` has checked the alignment. By this room's invariant the table
-        // is not freed while it can be reached by a verb, and everybody, the MMU included, touches
-        // it by atomic accesses of this width only. The reference ends with `work`.
-        work(unsafe { &*word })
+    pub(crate) fn live(self) -> Words<L> {
+        self.live
+    }
+
+    /// The words that CPUs may still come to through what they have cached.
+    #[inline]
+    pub(crate) fn twin(self) -> Option<Words<L>> {
+        self.twin
     }
 
     /// The frame it is in.
@@ -100,61 +110,21 @@ impl<L: PageTableLevel> Table<L> {
     /// The same table, if `M` is the same level under another name.
     #[inline]
     pub(crate) fn if_of<M: PageTableLevel<Format = L::Format>>(self) -> Option<Table<M>> {
-        let Self { words, frame, .. } = self;
-        (L::LEVEL == M::LEVEL).then_some(Table { words, frame, level: PhantomData })
+        let same = L::LEVEL == M::LEVEL;
+        let Self { live, frame, twin } = self;
+        same.then(|| Table { live: live.as_of(), frame, twin: twin.map(Words::as_of) })
     }
 
-    /// Reads an entry.
+    /// Reads an entry of the live words.
     #[inline]
     pub(crate) fn load(self, index: usize) -> u64 {
-        self.with(index, WordOf::<L>::load)
+        self.live.load(index)
     }
 
-    /// Reads and decodes an entry.
+    /// Reads and decodes an entry of the live words.
     #[inline]
     pub(crate) fn see(self, index: usize, limits: &Limits) -> Seen<L> {
-        let raw = self.load(index);
-        let entry = L::Format::decode(L::LEVEL, raw, limits);
-        Seen { raw, entry, read_from: PhantomData }
-    }
-
-    /// Writes over an entry that is not present, and so is not written by hardware.
-    #[inline]
-    pub(crate) fn store(self, index: usize, raw: u64) {
-        self.with(index, |word| WordOf::<L>::store(word, raw));
-    }
-
-    /// Writes, and tells what was there.
-    #[inline]
-    pub(crate) fn swap(self, index: usize, raw: u64) -> u64 {
-        self.with(index, |word| WordOf::<L>::swap(word, raw))
-    }
-
-    /// Writes if `was` is there, or tells what is.
-    #[inline]
-    pub(crate) fn compare_exchange(self, index: usize, was: u64, raw: u64) -> Result<u64, u64> {
-        self.with(index, |word| WordOf::<L>::compare_exchange(word, was, raw))
-    }
-
-    /// Clears and sets bits in one step, and tells what was there. Bits that hardware sets in
-    /// between are kept.
-    #[inline]
-    pub(crate) fn modify(self, index: usize, clear: u64, set: u64) -> u64 {
-        self.with(index, |word| {
-            if clear == 0 {
-                return WordOf::<L>::fetch_or(word, set);
-            }
-            if set == 0 {
-                return WordOf::<L>::fetch_and(word, !clear);
-            }
-            let mut was = WordOf::<L>::load(word);
-            loop {
-                match WordOf::<L>::compare_exchange(word, was, (was & !clear) | set) {
-                    Ok(was) => return was,
-                    Err(now) => was = now,
-                }
-            }
-        })
+        self.live.see(index, limits)
     }
 
     /// The host's count of the table's used entries, where it keeps one.
@@ -162,6 +132,13 @@ impl<L: PageTableLevel> Table<L> {
     fn count<H: Host>(self, host: &H) -> Option<&AtomicU16> {
         // A count must be able to hold the number of entries.
         if L::LEVEL.index_lg2 < 16 { host.count(self.frame) } else { None }
+    }
+
+    /// Takes the count over from the table that this one is a copy of.
+    fn count_as<H: Host>(self, of: Self, host: &H) {
+        if let (Some(count), Some(other)) = (self.count(host), of.count(host)) {
+            count.store(other.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// An empty entry came into use.

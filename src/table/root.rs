@@ -24,6 +24,8 @@ impl RootCell {
     const BELOW: usize = 0b1_1111;
     /// LOCK.
     const LOCK: usize = 1;
+    /// TWIN.
+    const TWIN: usize = 2;
 
     /// A cell that no space uses yet.
     #[must_use]
@@ -78,14 +80,37 @@ impl RootCell {
         self.0.store(word.unwrap_or(0), Ordering::Release);
     }
 
-    /// The table that it names.
+    /// Names another root, which the one so far is in limbo beside.
+    pub(crate) fn set_with_twin(&self, root: PhysAddr) {
+        if let Ok(word) = usize::try_from(root.0) {
+            self.0.store(word | Self::TWIN, Ordering::Release);
+        }
+    }
+
+    /// Nothing is in limbo beside the root any more.
+    pub(crate) fn clear_twin(&self) {
+        self.0.fetch_and(!Self::TWIN, Ordering::Release);
+    }
+
+    /// A cell of one's own, which says what this one says now.
+    pub(crate) fn snapshot(&self) -> Self {
+        Self(AtomicUsize::new(self.0.load(Ordering::Acquire)))
+    }
+
+    /// The table that it names, and whether a copy of it is in limbo.
     #[inline]
-    pub(crate) fn table<L: PageTableLevel, H: Host>(&self, host: &H) -> Result<Table<L>, Error> {
-        let root = self.root().ok_or(Error::BadRoot(PhysAddr(0)))?;
+    pub(crate) fn table<L, H>(&self, host: &H) -> Result<(Table<L>, bool), Error>
+    where
+        L: PageTableLevel,
+        H: Host,
+    {
+        let word = self.0.load(Ordering::Acquire);
+        let root = Self::address(word).ok_or(Error::BadRoot(PhysAddr(0)))?;
         // SAFETY: a cell is set by a space or a view alone, to a root that it made or that its
         // caller promised to be one, for this arch and this host; it is emptied before that root is
         // freed.
-        unsafe { Table::at(host, root) }
+        let table = unsafe { Table::at(host, root) }?;
+        Ok((table, word & Self::TWIN != 0))
     }
 }
 

@@ -1,0 +1,184 @@
+//! Tables nobody names any more, and CPUs may still use.
+//!
+//! A table that was moved leaves its old words behind, to which CPUs get through pointers that they
+//! have cached. A record says which live table they are the copy of. It is found by the live table's
+//! frame, and only by walks that have met the TWIN bit beside that frame's address.
+//!
+//! A record is *live* from before the new table is named until every CPU has dropped the old one and
+//! the bits that hardware set there were merged; *settled* from then until the old frame is given
+//! back. A table that is freed while a copy of it is in limbo *forsakes* that: the frame stays until
+//! the batch ends, and there is nothing to merge.
+
+use crate::addr::{PhysAddr, VirtAddr};
+use crate::level::{Extent, PageTableLevel};
+use crate::table::{Host, Twins, give_back, table_lg2};
+use arrayvec::ArrayVec;
+use core::cell::UnsafeCell;
+use core::hint::spin_loop;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// A table that was moved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    /// Where it was.
+    pub(crate) old: PhysAddr,
+    /// Where it is.
+    pub(crate) new: PhysAddr,
+    /// The first address that it serves, by one of its names.
+    pub(crate) at: VirtAddr,
+    /// Its height.
+    pub(crate) height: u8,
+    /// It has 2 to this many bytes.
+    pub(crate) size_lg2: u8,
+    /// Whether the copy is still to be kept like the live table, and merged into it.
+    live: bool,
+}
+
+impl Record {
+    /// The table of level `L` at `old`, to be moved to `new`.
+    pub(crate) const fn new<L: PageTableLevel>(old: PhysAddr, new: PhysAddr, at: VirtAddr) -> Self {
+        let (height, size_lg2) = (L::LEVEL.height, table_lg2::<L>());
+        Self { old, new, at, height, size_lg2, live: true }
+    }
+}
+
+/// What CPUs must drop at the end of the batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    pub(crate) extent: Extent,
+    /// In every space, and global translations, too.
+    pub(crate) everywhere: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    records: ArrayVec<Record, { Limbo::MAX_RECORDS }>,
+    due: Due,
+}
+
+impl State {
+    const NOTHING: Due = Due { extent: Extent::Nothing, everywhere: false };
+}
+
+/// The tables of one space that are in limbo.
+#[derive(Debug)]
+pub(crate) struct Limbo {
+    busy: AtomicBool,
+    /// A shootdown has begun, and not come back.
+    interrupted: AtomicBool,
+    state: UnsafeCell<State>,
+}
+
+// SAFETY: `with` alone touches the state, one thread at a time, and the state is `Send`.
+unsafe impl Sync for Limbo {}
+
+impl Limbo {
+    /// How many tables can be in limbo at once: as many are moved between two shootdowns.
+    pub(crate) const MAX_RECORDS: usize = 64;
+
+    pub(crate) const fn new() -> Self {
+        let state = State { records: ArrayVec::new_const(), due: State::NOTHING };
+        let (busy, interrupted) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { busy, interrupted, state: UnsafeCell::new(state) }
+    }
+
+    /// Does something short with the state, which nobody else touches meanwhile.
+    fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        let order = Ordering::Acquire;
+        while self.busy.compare_exchange_weak(false, true, order, Ordering::Relaxed).is_err() {
+            spin_loop();
+        }
+        // SAFETY: `busy` was ours to set, so this is the only reference; `work` cannot keep it, and
+        // does not come here again, since none of this file's closures calls anything but the state.
+        let result = work(unsafe { &mut *self.state.get() });
+        self.busy.store(false, Ordering::Release);
+        result
+    }
+
+    /// Notes that a shootdown begins, or that it has come back.
+    pub(crate) fn set_interrupted(&self, interrupted: bool) {
+        self.interrupted.store(interrupted, Ordering::Relaxed);
+    }
+
+    /// Whether a shootdown has begun, and not come back: it has panicked.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is room for one more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.with(|state| !state.records.is_full())
+    }
+
+    /// Holds a table that is about to lose its names. There is room for it.
+    pub(crate) fn hold(&self, record: Record, due: Due) {
+        self.with(|state| {
+            let pushed = state.records.try_push(record);
+            debug_assert!(pushed.is_ok(), "room was asked for");
+            state.due.extent = state.due.extent.max(due.extent);
+            state.due.everywhere |= due.everywhere;
+        });
+    }
+
+    /// The table that is live at `new` is freed: its copy is no copy of anything any more.
+    pub(crate) fn forsake(&self, new: PhysAddr) {
+        self.settled(new);
+    }
+
+    /// The copy of the table that is live at `new` is not needed any more.
+    pub(crate) fn settled(&self, new: PhysAddr) {
+        self.with(|state| {
+            let mut records = state.records.iter_mut();
+            if let Some(record) = records.find(|record| record.live && record.new == new) {
+                record.live = false;
+            }
+        });
+    }
+
+    /// Whether `frame` holds a copy that is in limbo.
+    pub(crate) fn holds(&self, frame: PhysAddr) -> bool {
+        self.with(|state| state.records.iter().any(|record| record.old == frame))
+    }
+
+    /// What CPUs must drop, if anything is in limbo.
+    pub(crate) fn due(&self) -> Option<Due> {
+        self.with(|state| (!state.records.is_empty()).then_some(state.due))
+    }
+
+    /// A record whose copy is still to be merged.
+    pub(crate) fn unsettled(&self) -> Option<Record> {
+        self.with(|state| state.records.iter().find(|record| record.live).copied())
+    }
+
+    /// Gives back all frames whose records are settled, and tells of each. Every CPU has dropped
+    /// them.
+    pub(crate) fn give_back<H: Host>(&self, host: &H, mut tell: impl FnMut(&Record)) {
+        let next = |state: &mut State| {
+            let at = state.records.iter().position(|record| !record.live)?;
+            state.records.swap_pop(at)
+        };
+        while let Some(record) = self.with(next) {
+            host.table_gone(record.old, record.height);
+            give_back(host, record.old, record.height, record.size_lg2);
+            tell(&record);
+        }
+        self.with(|state| {
+            if state.records.is_empty() {
+                state.due = State::NOTHING;
+            }
+        });
+    }
+}
+
+// SAFETY: a record is made for a table that was moved, with its level and host; its frame is given
+// back by `give_back` alone, when it is settled and this answers with it no more, at the end of a
+// batch, which is no part of any verb.
+unsafe impl Twins for Limbo {
+    fn twin_of(&self, live: PhysAddr) -> Option<PhysAddr> {
+        self.with(|state| {
+            let mut records = state.records.iter();
+            let found = records.find(|record| record.live && record.new == live)?;
+            Some(found.old)
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! The end of a batch.
+
+use super::Mover;
+use super::policy::tally;
+use crate::addr::Span;
+use crate::level::{Config, Entry, Error, Format, PageTableLevel, relocatable};
+use crate::limbo::Record;
+use crate::table::{Host, Table, with_roots};
+use crate::walk::{FormatOf, Half, Names, RootOf, Spot, Step, Visitor, used_bits};
+
+impl<C: Config, H: Host> Mover<'_, C, H> {
+    /// Makes every CPU drop what is in limbo, merges what hardware has noted there, and gives the
+    /// frames back. Does nothing if nothing is in limbo.
+    pub(crate) fn end(&mut self) {
+        if !relocatable::<C>() {
+            return;
+        }
+        let Some(due) = self.limbo.due() else { return };
+        self.shoot_down(due);
+        // A table that the host does not reach, against its word, stays in limbo with those after it.
+        let _ = self.settle_all();
+        let freed = &mut self.statistics.freed;
+        self.limbo.give_back(self.ground.host, |record| tally(freed, record.height));
+    }
+
+    fn settle_all(&self) -> Result<(), Error> {
+        while let Some(record) = self.limbo.unsettled() {
+            if record.height == RootOf::<C>::LEVEL.height {
+                self.settle_root(&record)?;
+                continue;
+            }
+            let mut settle = Settle { mover: self, record };
+            match self.ground.names {
+                Names::Aliased => self.walk_names(&mut settle)?,
+                Names::Unique => {
+                    let page = Span::around(record.at, FormatOf::<C>::PAGE_LG2);
+                    self.ground.descend(self.ground.root(self.cell)?, page, &mut settle)?;
+                }
+            }
+            // If nothing names the table any more, there is nothing to merge it into.
+            self.limbo.settled(record.new);
+        }
+        Ok(())
+    }
+
+    /// Roots that share a half are changed under their list's lock; there the old one is taken off.
+    fn settle_root(&self, record: &Record) -> Result<(), Error> {
+        let root = self.ground.root(self.cell)?;
+        if self.ground.half == Half::Apart {
+            self.merge(root);
+        } else {
+            with_roots(self.ground.host, |list| {
+                self.merge(root);
+                list.remove(record.old);
+                self.ground.hand_over(record.old, list);
+            });
+        }
+        self.limbo.settled(record.new);
+        self.cell.clear_twin();
+        Ok(())
+    }
+
+    /// Gives the live table what hardware has noted in the copy, where both say the same.
+    fn merge<M>(&self, table: Table<M>)
+    where
+        M: PageTableLevel<Format = FormatOf<C>>,
+    {
+        let Some(twin) = table.twin() else { return };
+        let limits = &self.ground.limits;
+        for index in 0..M::LEVEL.entries() {
+            let noted = M::Format::copied(M::LEVEL, twin.load(index)) & used_bits::<M>();
+            if noted & !table.load(index) == 0 {
+                continue;
+            }
+            let (old, now) = (twin.see(index, limits).entry(), table.see(index, limits).entry());
+            let named = matches!(now, Entry::Leaf(_) | Entry::Table(_));
+            debug_assert!(!named || old == now, "what is mirrored is alike");
+            if named && old == now {
+                table.live().modify(index, 0, noted);
+            }
+        }
+    }
+}
+
+/// Merges a table by whatever names it, and clears TWIN there.
+struct Settle<'m, 'a, C: Config, H: Host> {
+    mover: &'m Mover<'a, C, H>,
+    record: Record,
+}
+
+impl<C: Config, H: Host> Visitor<FormatOf<C>> for Settle<'_, '_, C, H> {
+    type Stop = Error;
+
+    fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
+        &mut self,
+        spot: &Spot<L>,
+    ) -> Result<Step, Error> {
+        let level = <L::Below as PageTableLevel>::LEVEL;
+        let ours = L::LEVEL.height != 0 && level.height == self.record.height;
+        let named = spot.seen.entry() == Entry::Table(self.record.new);
+        if ours && named && spot.seen.raw & L::Format::TWIN != 0 {
+            if let Some(below) = self.mover.ground.below(&spot.seen)? {
+                self.mover.merge(below);
+            }
+            // The record first: who sees TWIN finds the record, or is one who saw it before.
+            self.mover.limbo.settled(self.record.new);
+            self.mover.ground.modify(spot, L::Format::TWIN, 0);
+        }
+        Ok(if ours { Step::Over } else { self.mover.onward(spot) })
+    }
+}

@@ -1,0 +1,167 @@
+//! Giving tables new frames, while CPUs walk through them.
+//!
+//! # The protocol
+//!
+//! A table is named by a word: an entry of the table above it, or, for a root, the root cell. Moving
+//! it is five steps, and all that can fail is in the first:
+//!
+//! 1. *Prepare.* Ask the host for a frame, and see that there is room for a record. (A root that
+//!    shares the kernel half is put on the host's list as well.)
+//! 2. *Copy* every word into the new frame. From now on hardware may set A and D in the old words
+//!    that the copy lacks.
+//! 3. *Record* that the old frame is the limbo copy, the *twin*, of the new one.
+//! 4. *Publish*: write the new address over the old one, in every word that names the table, with
+//!    TWIN beside it. New walks come to the new table.
+//! 5. *Note* what is stale: every translation and every cached pointer of the space, and the root
+//!    register if a root, or an entry that is read only when a root is loaded, has changed.
+//!
+//! Until the batch ends, CPUs may walk either copy. So whatever a verb writes into the live table it
+//! writes into its twin as well, and what hardware sets in either is found by every verb that looks:
+//! a walk that meets TWIN knows that there are two. CPUs find the same mappings in both.
+//!
+//! *The end of a batch* is one shootdown, acknowledged by every CPU. Now nobody reaches a limbo copy.
+//! Each record is looked up by walking to its table by address; what hardware has set in the copy is
+//! merged into the live table; the record is dropped, TWIN is cleared, and when this is done for all
+//! of them, the old frames go back. A batch ends when a session is left or dropped, when a move fails,
+//! and when the limbo is full, after which the move goes on. Nothing waits for anybody else to leave.
+//!
+//! If the host's shootdown panics, all stays as it is: frames in limbo are never freed without an
+//! acknowledgement.
+//!
+//! # Break before make
+//!
+//! Some architectures forbid to swap one table for another under a CPU. There
+//! ([`Strategy::BreakBeforeMake`]) the entry is made not present, with LOCK as the mark, then comes
+//! a shootdown, and the copy after it is exact: nobody can write the old words any more. The new name
+//! is written, and the old frame goes back at once. Accesses in between fault, and are tried again.
+//! A root register is written by each CPU for itself, so a root is moved as above.
+
+mod delimbo;
+mod end;
+mod policy;
+mod slot;
+mod sweep;
+
+pub(crate) use delimbo::delimbo;
+pub use policy::{Moved, Placement, Statistics, TableAt};
+
+use crate::addr::Span;
+use crate::gather::Gather;
+use crate::level::{Arch, Config, Error, Fields, Format, PageTableLevel, Strategy};
+use crate::limbo::{Due, Limbo, Record};
+use crate::table::{Host, RootCell, Spare, Table, give_back, table_lg2};
+use crate::walk::{FormatOf, Ground};
+use policy::tally;
+use slot::Slot;
+
+/// Moves tables of one space.
+pub(crate) struct Mover<'a, C: Config, H: Host> {
+    pub(crate) ground: Ground<'a, C, H>,
+    pub(crate) cell: &'a RootCell,
+    pub(crate) limbo: &'a Limbo,
+    pub(crate) statistics: &'a mut Statistics,
+}
+
+/// Why a walk that moves tables has come to its end early.
+pub(crate) enum Stop {
+    /// The limbo is full, or the table was moved in this batch already: the batch must end first.
+    BatchMustEnd,
+    /// It failed.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<C: Config, H: Host> Mover<'_, C, H> {
+    /// Moves the table `old`, which `slot` names: the one body for every level of every mode, and for
+    /// the root.
+    fn migrate_entry<M, S>(
+        &mut self,
+        slot: &S,
+        old: Table<M>,
+        to: Placement,
+    ) -> Result<Option<Moved>, Stop>
+    where
+        M: PageTableLevel<Format = FormatOf<C>>,
+        S: Slot<C, H, M>,
+    {
+        let node = match to {
+            Placement::Keep => {
+                self.statistics.kept = self.statistics.kept.saturating_add(1);
+                return Ok(None);
+            }
+            Placement::Node(node) => Some(node),
+            Placement::Anywhere => None,
+        };
+        slot.check(self, old.frame())?;
+        let breaks = S::BREAKABLE && C::Arch::STRATEGY == Strategy::BreakBeforeMake;
+        if old.twin().is_some() || !breaks && !self.limbo.has_room() {
+            return Err(Stop::BatchMustEnd);
+        }
+        let (bits, at) = (slot.phys_bits(self), slot.span().first());
+        let spare = Spare::<M, H>::new(self.ground.host, bits, node, at)?;
+        let moved = Moved { from: old.frame(), to: spare.frame() };
+        if breaks {
+            self.break_and_make(slot, old, spare);
+        } else {
+            self.swap(slot, old, spare)?;
+        }
+        self.statistics.count_move::<M>();
+        Ok(Some(moved))
+    }
+
+    fn swap<M, S>(
+        &mut self,
+        slot: &S,
+        old: Table<M>,
+        mut spare: Spare<'_, M, H>,
+    ) -> Result<(), Error>
+    where
+        M: PageTableLevel<Format = FormatOf<C>>,
+        S: Slot<C, H, M>,
+    {
+        let (mut any, to) = (0, spare.frame());
+        slot.enlist(self, to, &mut || any = spare.copy(old))?;
+        // From here on nothing fails.
+        let new = spare.into_live(old);
+        let global = M::Format::mask(M::LEVEL, Fields::GLOBAL);
+        let everywhere = slot.everywhere(self) || M::LEVEL.maps && any & global != 0;
+        let record = Record::new::<M>(old.frame(), to, slot.span().first());
+        self.limbo.hold(record, Due { extent: slot.extent(), everywhere });
+        slot.publish(self, old, new);
+        Ok(())
+    }
+
+    fn break_and_make<M, S>(&mut self, slot: &S, old: Table<M>, mut spare: Spare<'_, M, H>)
+    where
+        M: PageTableLevel<Format = FormatOf<C>>,
+        S: Slot<C, H, M>,
+    {
+        slot.break_name(self);
+        // Global translations are among what the pages of any table may have left.
+        self.shoot_down(Due { extent: slot.extent(), everywhere: true });
+        spare.copy(old);
+        let new = spare.into_live(old);
+        slot.make_name(self, old.frame(), new.frame());
+        let (frame, height) = (old.frame(), M::LEVEL.height);
+        self.ground.host.table_gone(frame, height);
+        give_back(self.ground.host, frame, height, table_lg2::<M>());
+        tally(&mut self.statistics.freed, height);
+    }
+
+    /// Makes every CPU drop what is due.
+    fn shoot_down(&mut self, due: Due) {
+        let space = if due.everywhere { None } else { self.ground.space };
+        self.limbo.set_interrupted(true);
+        Gather::scope(|mut gather| {
+            gather.add(due.extent, Span::ALL, space, due.everywhere);
+            gather.flush(self.ground.host);
+        });
+        self.limbo.set_interrupted(false);
+        self.statistics.shootdowns = self.statistics.shootdowns.saturating_add(1);
+    }
+}

@@ -1,0 +1,95 @@
+//! Frames that are to become tables.
+
+use super::{AtomicOf, Host, Table, Words, give_back, table_lg2};
+use crate::addr::{PhysAddr, VirtAddr, low_bits};
+use crate::level::{Error, Format, PageTableLevel, Request};
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+
+/// A frame for a table of level `L`, which keeps to what was asked for. It is no table yet; dropped,
+/// it goes back to the host.
+pub(crate) struct Spare<'h, L: PageTableLevel, H: Host> {
+    host: &'h H,
+    pub(super) frame: PhysAddr,
+    pub(super) first: NonNull<u8>,
+    level: PhantomData<L>,
+}
+
+impl<'h, L: PageTableLevel, H: Host> Spare<'h, L, H> {
+    /// Asks the host for a frame with addresses of at most `phys_bits`.
+    pub(crate) fn new(
+        host: &'h H,
+        phys_bits: u8,
+        node: Option<u32>,
+        serving: VirtAddr,
+    ) -> Result<Self, Error> {
+        let request = Request {
+            height: L::LEVEL.height,
+            size_lg2: table_lg2::<L>(),
+            highest: PhysAddr(low_bits(phys_bits)),
+            node,
+            serving,
+        };
+        let frame = host.allocate(&request).ok_or(Error::OutOfMemory(request))?;
+        match accept::<L, H>(host, frame, &request) {
+            Some(first) => Ok(Self { host, frame, first, level: PhantomData }),
+            None => {
+                give_back(host, frame, request.height, request.size_lg2);
+                Err(Error::BadTable { table: frame, request })
+            }
+        }
+    }
+
+    /// The frame.
+    pub(crate) fn frame(&self) -> PhysAddr {
+        self.frame
+    }
+
+    /// Fills it with the words of a live table, and answers with the bitwise OR of them all. Hardware
+    /// may write to the original meanwhile: what it sets is found there.
+    #[inline]
+    pub(crate) fn copy(&mut self, of: Table<L>) -> u64 {
+        let (from, to) = (of.live(), Words::<L>::from_reached(self.first));
+        let mut any = 0;
+        for index in 0..L::LEVEL.entries() {
+            let raw = L::Format::copied(L::LEVEL, from.load(index));
+            to.store(index, raw);
+            any |= raw;
+        }
+        any
+    }
+
+    /// It is filled now, and a table: it stands in for `of`.
+    pub(crate) fn into_live(self, of: Table<L>) -> Table<L> {
+        let spare = ManuallyDrop::new(self);
+        let live = Words::from_reached(spare.first);
+        let table = Table { live, frame: spare.frame, twin: None };
+        table.count_as(of, spare.host);
+        spare.host.table_made(spare.frame, L::LEVEL.height);
+        table
+    }
+}
+
+impl<L: PageTableLevel, H: Host> Drop for Spare<'_, L, H> {
+    fn drop(&mut self) {
+        give_back(self.host, self.frame, L::LEVEL.height, table_lg2::<L>());
+    }
+}
+
+/// Where a frame is reached, if it keeps to the request.
+fn accept<L: PageTableLevel, H: Host>(
+    host: &H,
+    frame: PhysAddr,
+    request: &Request,
+) -> Option<NonNull<u8>> {
+    let last = frame.0.checked_add(low_bits(request.size_lg2))?;
+    // A word that names frame 0 could be zero but for its present bits, and look empty when staged.
+    let nowhere = frame.0 == 0 || !frame.is_aligned(request.size_lg2);
+    let elsewhere =
+        request.node.is_some() && host.node(frame).is_some_and(|node| request.node != Some(node));
+    if nowhere || last > request.highest.0 || elsewhere {
+        return None;
+    }
+    host.reach(frame, request.size_lg2).filter(|first| first.cast::<AtomicOf<L>>().is_aligned())
+}

@@ -1,0 +1,112 @@
+//! The words of one table, in one place.
+
+use super::{AtomicOf, Host, Seen, WordOf, table_lg2};
+use crate::addr::PhysAddr;
+use crate::level::{Error, Format, Limits, PageTableLevel, Word};
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+/// The words of a table of level `L`: those of a live one, or those of a copy in limbo.
+pub(crate) struct Words<L> {
+    first: NonNull<u8>,
+    level: PhantomData<L>,
+}
+
+impl<L> Clone for Words<L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<L> Copy for Words<L> {}
+
+impl<L: PageTableLevel> Words<L> {
+    /// The words at `frame`.
+    ///
+    /// # Safety
+    /// `frame` is a table of level `L` in the sense of the room's invariant.
+    #[inline]
+    pub(super) unsafe fn at<H: Host>(host: &H, frame: PhysAddr) -> Result<Self, Error> {
+        let height = L::LEVEL.height;
+        let first = host
+            .reach(frame, table_lg2::<L>())
+            .filter(|first| first.cast::<AtomicOf<L>>().is_aligned())
+            .ok_or(Error::Unreachable { table: frame, height })?;
+        Ok(Self { first, level: PhantomData })
+    }
+
+    /// The words from `first` on, which is what the host answered for a table of this level.
+    pub(super) fn from_reached(first: NonNull<u8>) -> Self {
+        Self { first, level: PhantomData }
+    }
+
+    /// The same words, for the same level under another name.
+    pub(super) fn as_of<M: PageTableLevel<Format = L::Format>>(self) -> Words<M> {
+        Words { first: self.first, level: PhantomData }
+    }
+
+    /// Does `work` on one entry; an index past the end counts from the start again.
+    #[inline]
+    fn with<R>(self, index: usize, work: impl FnOnce(&AtomicOf<L>) -> R) -> R {
+        let index = index & L::LEVEL.entries().wrapping_sub(1);
+        let word = self.first.cast::<AtomicOf<L>>().as_ptr().wrapping_add(index);
+        // SAFETY: `first` is what the host answered for a table of level `L`, so by `Host::reach`
+        // it is valid for the table's 2^table_lg2 bytes, which are `entries()` words; the mask keeps
+        // `word` among them, and `at` has checked the alignment. By this room's invariant the table
+        // is not freed while it can be reached by a verb, and everybody, the MMU included, touches
+        // it by atomic accesses of this width only. The reference ends with `work`.
+        work(unsafe { &*word })
+    }
+
+    /// Reads an entry.
+    #[inline]
+    pub(crate) fn load(self, index: usize) -> u64 {
+        self.with(index, WordOf::<L>::load)
+    }
+
+    /// Reads and decodes an entry.
+    #[inline]
+    pub(crate) fn see(self, index: usize, limits: &Limits) -> Seen<L> {
+        let raw = self.load(index);
+        let entry = L::Format::decode(L::LEVEL, raw, limits);
+        Seen { raw, entry, read_from: PhantomData }
+    }
+
+    /// Writes over an entry that is not present, and so is not written by hardware.
+    #[inline]
+    pub(crate) fn store(self, index: usize, raw: u64) {
+        self.with(index, |word| WordOf::<L>::store(word, raw));
+    }
+
+    /// Writes, and tells what was there.
+    #[inline]
+    pub(crate) fn swap(self, index: usize, raw: u64) -> u64 {
+        self.with(index, |word| WordOf::<L>::swap(word, raw))
+    }
+
+    /// Writes if `was` is there, or tells what is.
+    #[inline]
+    pub(crate) fn compare_exchange(self, index: usize, was: u64, raw: u64) -> Result<u64, u64> {
+        self.with(index, |word| WordOf::<L>::compare_exchange(word, was, raw))
+    }
+
+    /// Clears and sets bits in one step, and tells what was there. Bits that hardware sets in
+    /// between are kept.
+    #[inline]
+    pub(crate) fn modify(self, index: usize, clear: u64, set: u64) -> u64 {
+        self.with(index, |word| {
+            if clear == 0 {
+                return WordOf::<L>::fetch_or(word, set);
+            }
+            if set == 0 {
+                return WordOf::<L>::fetch_and(word, !clear);
+            }
+            let mut was = WordOf::<L>::load(word);
+            loop {
+                match WordOf::<L>::compare_exchange(word, was, (was & !clear) | set) {
+                    Ok(was) => return was,
+                    Err(now) => was = now,
+                }
+            }
+        })
+    }
+}
