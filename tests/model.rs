@@ -1,9 +1,12 @@
-//! Any sequence of verbs, against a model that knows no tables: results, mappings, accessed and
-//! dirty bits and the number of tables are compared after each step.
+//! Any sequence of verbs and moves, against a model that knows no tables: results, mappings, accessed
+//! and dirty bits and the number of tables are compared after each step, and CPUs that walk from any
+//! table which they may still know find what is mapped.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
 mod common;
+#[path = "model/moves.rs"]
+mod moves;
 
 use common::memory::Memory;
 use common::model::{Is, Model, page_lg2, seen};
@@ -11,7 +14,7 @@ use common::ops::{Op, Place, ops};
 use common::{canonical, mapping_levels, oracle, root_level, virt_bits};
 use pgtable::{
     Arch, Attrs, Change, Entry, Error, Format, Gather, Gone, Page, PageSize, PhysAddr, Rights,
-    RootCell, Setup, Space, Span, Step, Used, VirtAddr,
+    RootCell, Space, Span, Step, Used, VirtAddr,
 };
 use proptest::prelude::*;
 
@@ -32,6 +35,10 @@ struct Both<'m, A: Arch> {
     host: &'m Memory,
     space: Space<'m, A, &'m Memory>,
     model: Model<A>,
+    /// Tables that CPUs may know of.
+    cached: moves::Cached,
+    /// How many shootdowns they were told of.
+    told: usize,
 }
 
 /// Calls a verb that is typed by page size with a size known only at run time.
@@ -107,16 +114,29 @@ impl<A: Arch> Both<'_, A> {
             Op::Exchange { place, size, was, raw } => self.exchange(place, size, was, raw),
             Op::Scan { place, accessed, dirty } => self.scan(place, accessed, dirty),
             Op::Touch { place, write } => self.touch(place, write),
+            Op::TouchStale { place, nth, write } => {
+                self.touch_stale(place, nth, write);
+                false
+            }
+            Op::Relocate { place, what, height } => {
+                self.relocate(place, what, height);
+                false
+            }
+            Op::EndBatch => {
+                self.end_batch();
+                false
+            }
         };
         if refused {
             assert_eq!(before, self.host.picture(), "what fails has changed nothing");
         }
         self.compare();
+        self.remember();
     }
 
     fn compare(&self) {
         assert_eq!(visited(&self.space), self.model.mappings());
-        assert_eq!(self.host.tables_in_use(), self.model.tables());
+        assert_eq!(self.host.tables_in_use(), self.model.tables() + self.in_limbo());
         assert_eq!(self.host.hooked().len(), self.host.tables_in_use());
     }
 
@@ -341,11 +361,12 @@ fn opened<'g>(gone: Gone<'g>, flushed: &pgtable::Flushed<'g>) -> (u64, (u8, Is))
     }
 }
 
-fn run<A: Arch>(ops: &[Op], counting: bool) {
+fn run<A: Arch>(ops: &[Op], (counting, aliased): (bool, bool)) {
     let host = Memory::with(0x10_0000, 1 << 20, counting);
     let cell = RootCell::new();
-    let space = Space::<A, _>::new(&host, &cell, Setup::new()).unwrap();
-    let mut both = Both { host: &host, space, model: Model::new() };
+    let space = Space::<A, _>::new(&host, &cell, moves::setup(aliased)).unwrap();
+    let cached = moves::Cached::new();
+    let mut both = Both { host: &host, space, model: Model::new(), cached, told: 0 };
     ops.iter().for_each(|&op| both.step(op));
     let listed: Vec<_> = both.space.mappings(Span::ALL).map(|m| seen(m.unwrap())).collect();
     assert_eq!(listed, both.model.mappings());
@@ -357,23 +378,23 @@ proptest! {
     #![proptest_config(common::cases(64))]
 
     #[test]
-    fn x86_32(ops in prop::collection::vec(ops(), 1..60), counting: bool) {
-        run::<pgtable::arch::x86::X86_32>(&ops, counting);
+    fn x86_32(ops in prop::collection::vec(ops(), 1..60), kind: (bool, bool)) {
+        run::<pgtable::arch::x86::X86_32>(&ops, kind);
     }
     #[test]
-    fn x86_pae(ops in prop::collection::vec(ops(), 1..60), counting: bool) {
-        run::<pgtable::arch::x86::X86Pae>(&ops, counting);
+    fn x86_pae(ops in prop::collection::vec(ops(), 1..60), kind: (bool, bool)) {
+        run::<pgtable::arch::x86::X86Pae>(&ops, kind);
     }
     #[test]
-    fn x86_64(ops in prop::collection::vec(ops(), 1..60), counting: bool) {
-        run::<pgtable::arch::x86::X86_64>(&ops, counting);
+    fn x86_64(ops in prop::collection::vec(ops(), 1..60), kind: (bool, bool)) {
+        run::<pgtable::arch::x86::X86_64>(&ops, kind);
     }
     #[test]
-    fn x86_64_la57(ops in prop::collection::vec(ops(), 1..60), counting: bool) {
-        run::<pgtable::arch::x86::X86_64La57>(&ops, counting);
+    fn x86_64_la57(ops in prop::collection::vec(ops(), 1..60), kind: (bool, bool)) {
+        run::<pgtable::arch::x86::X86_64La57>(&ops, kind);
     }
     #[test]
-    fn made_up(ops in prop::collection::vec(ops(), 1..60), counting: bool) {
-        run::<common::odd::Odd>(&ops, counting);
+    fn made_up(ops in prop::collection::vec(ops(), 1..60), kind: (bool, bool)) {
+        run::<common::odd::Odd>(&ops, kind);
     }
 }

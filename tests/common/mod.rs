@@ -6,6 +6,7 @@
 
 pub mod memory;
 pub mod model;
+pub mod nodes;
 pub mod odd;
 pub mod ops;
 pub mod oracle;

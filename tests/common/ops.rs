@@ -25,6 +25,9 @@ pub enum Op {
     Exchange { place: Place, size: u8, was: u8, raw: u8 },
     Scan { place: Place, accessed: bool, dirty: bool },
     Touch { place: Place, write: bool },
+    TouchStale { place: Place, nth: u8, write: bool },
+    Relocate { place: Place, what: u8, height: u8 },
+    EndBatch,
 }
 
 fn places() -> impl Strategy<Value = Place> {
@@ -53,5 +56,10 @@ pub fn ops() -> impl Strategy<Value = Op> {
         1 => (p(), b(), b())
             .prop_map(|(place, accessed, dirty)| Op::Scan { place, accessed, dirty }),
         3 => (p(), b()).prop_map(|(place, write)| Op::Touch { place, write }),
+        6 => (p(), any::<u8>(), b())
+            .prop_map(|(place, nth, write)| Op::TouchStale { place, nth, write }),
+        6 => (p(), 0..8u8, 0..5u8)
+            .prop_map(|(place, what, height)| Op::Relocate { place, what, height }),
+        1 => Just(Op::EndBatch),
     ]
 }

@@ -32,9 +32,16 @@ fn shape(mode: &str) -> (&'static [u32], &'static [u64], u64) {
 
 /// Translates `va`; `None` is a page fault, or an address that is not canonical.
 pub fn translate<A: Arch>(memory: &Memory, root: u64, va: u64) -> Option<Hit> {
+    let height = shape(A::NAME).0.len() - 1;
+    translate_from::<A>(memory, height as u8, root, va)
+}
+
+/// The same, by a CPU that begins at a table of this height, since it knows it.
+pub fn translate_from<A: Arch>(memory: &Memory, height: u8, table: u64, va: u64) -> Option<Hit> {
     let (shifts, counts, bytes) = shape(A::NAME);
-    let (mut table, mut w, mut u, mut x) = (root, true, true, true);
-    for (step, (&shift, &count)) in shifts.iter().zip(counts).enumerate() {
+    let (mut table, mut w, mut u, mut x) = (table, true, true, true);
+    let above = shifts.len() - 1 - usize::from(height);
+    for (step, (&shift, &count)) in shifts.iter().zip(counts).enumerate().skip(above) {
         let at = table + (va >> shift) % count * bytes;
         let lg2 = if bytes == 8 { 3 } else { 2 };
         let entry = memory.read(at, lg2);
@@ -77,7 +84,19 @@ pub fn translate<A: Arch>(memory: &Memory, root: u64, va: u64) -> Option<Hit> {
 /// Does what a CPU does when it uses, or writes, the page at `va`: sets A, and D, by an atomic
 /// read-modify-write.
 pub fn touch<A: Arch>(memory: &Memory, root: u64, va: u64, write: bool) -> Option<Hit> {
-    let hit = translate::<A>(memory, root, va)?;
+    let height = shape(A::NAME).0.len() - 1;
+    touch_from::<A>(memory, height as u8, root, va, write)
+}
+
+/// The same, by a CPU that begins at a table of this height, since it knows it.
+pub fn touch_from<A: Arch>(
+    memory: &Memory,
+    height: u8,
+    table: u64,
+    va: u64,
+    write: bool,
+) -> Option<Hit> {
+    let hit = translate_from::<A>(memory, height, table, va)?;
     memory.set_bits(hit.leaf_at, hit.leaf_lg2, if write { 0x60 } else { 0x20 });
     Some(hit)
 }
