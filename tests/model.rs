@@ -9,12 +9,12 @@ mod common;
 mod moves;
 
 use common::memory::Memory;
-use common::model::{Is, Model, page_lg2, seen};
+use common::model::{Is, Model, opened, page_lg2, seen};
 use common::ops::{Op, Place, ops};
 use common::{canonical, mapping_levels, oracle, root_level, virt_bits};
 use pgtable::{
-    Arch, Attrs, Change, Entry, Error, Format, Gather, Gone, Page, PageSize, PhysAddr, Rights,
-    RootCell, Space, Span, Step, Used, VirtAddr,
+    Arch, Attrs, Change, Entry, Error, Format, Gather, Page, PageSize, PhysAddr, Rights, RootCell,
+    Space, Span, Step, Used, VirtAddr,
 };
 use proptest::prelude::*;
 
@@ -347,18 +347,6 @@ fn visited<A: Arch>(space: &Space<'_, A, &Memory>) -> Vec<(u64, (u8, Is))> {
     };
     space.view().visit(Span::ALL, visit).unwrap();
     found
-}
-
-/// What unmap answered, in the model's words.
-fn opened<'g>(gone: Gone<'g>, flushed: &pgtable::Flushed<'g>) -> (u64, (u8, Is)) {
-    match gone {
-        Gone::Page(page) => {
-            let (at, lg2, attrs) = (page.at.0, page.size_lg2, page.attrs);
-            (at, (lg2, Is::Page { frame: page.open(flushed).0, attrs }))
-        }
-        Gone::NonPresent { at, size_lg2, raw } => (at.0, (size_lg2, Is::NonPresent(raw))),
-        other => panic!("{other:?}"),
-    }
 }
 
 fn run<A: Arch>(ops: &[Op], (counting, aliased): (bool, bool)) {

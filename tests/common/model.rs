@@ -2,7 +2,7 @@
 //! tables at all. The number of tables follows from it.
 
 use super::{canonical, mapping_levels, root_level};
-use pgtable::{Arch, Attrs, Format, Level, Mapped, levels};
+use pgtable::{Arch, Attrs, Flushed, Format, Gone, Level, Mapped, levels};
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
@@ -257,6 +257,18 @@ pub fn seen(mapped: Mapped) -> (u64, Slot) {
             (page.at.0, (page.size_lg2, Is::Page { frame: page.frame.0, attrs: page.attrs }))
         }
         Mapped::NonPresent { at, size_lg2, raw } => (at.0, (size_lg2, Is::NonPresent(raw))),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What unmap answered, in the model's words.
+pub fn opened<'g>(gone: Gone<'g>, flushed: &Flushed<'g>) -> (u64, Slot) {
+    match gone {
+        Gone::Page(page) => {
+            let (at, lg2, attrs) = (page.at.0, page.size_lg2, page.attrs);
+            (at, (lg2, Is::Page { frame: page.open(flushed).0, attrs }))
+        }
+        Gone::NonPresent { at, size_lg2, raw } => (at.0, (size_lg2, Is::NonPresent(raw))),
         other => panic!("{other:?}"),
     }
 }
