@@ -8,6 +8,8 @@
 //! the bits that hardware set there were merged; *settled* from then until the old frame is given
 //! back. A table that is freed while a copy of it is in limbo *forsakes* that: the frame stays until
 //! the batch ends, and there is nothing to merge.
+//!
+//! Everything here is `#[inline]`, so that a kernel whose spaces are not relocatable has none of it.
 
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::level::{Extent, PageTableLevel};
@@ -36,6 +38,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// The table of level `L` at `old`, to be moved to `new`.
+    #[inline]
     pub(crate) const fn new<L: PageTableLevel>(old: PhysAddr, new: PhysAddr, at: VirtAddr) -> Self {
         let (height, size_lg2) = (L::LEVEL.height, table_lg2::<L>());
         Self { old, new, at, height, size_lg2, live: true }
@@ -76,6 +79,7 @@ impl Limbo {
     /// How many tables can be in limbo at once: as many are moved between two shootdowns.
     pub(crate) const MAX_RECORDS: usize = 64;
 
+    #[inline]
     pub(crate) const fn new() -> Self {
         let state = State { records: ArrayVec::new_const(), due: State::NOTHING };
         let (busy, interrupted) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -83,6 +87,7 @@ impl Limbo {
     }
 
     /// Does something short with the state, which nobody else touches meanwhile.
+    #[inline]
     fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         let order = Ordering::Acquire;
         while self.busy.compare_exchange_weak(false, true, order, Ordering::Relaxed).is_err() {
@@ -96,21 +101,25 @@ impl Limbo {
     }
 
     /// Notes that a shootdown begins, or that it has come back.
+    #[inline]
     pub(crate) fn set_interrupted(&self, interrupted: bool) {
         self.interrupted.store(interrupted, Ordering::Relaxed);
     }
 
     /// Whether a shootdown has begun, and not come back: it has panicked.
+    #[inline]
     pub(crate) fn interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
 
     /// Whether there is room for one more.
+    #[inline]
     pub(crate) fn has_room(&self) -> bool {
         self.with(|state| !state.records.is_full())
     }
 
     /// Holds a table that is about to lose its names. There is room for it.
+    #[inline]
     pub(crate) fn hold(&self, record: Record, due: Due) {
         self.with(|state| {
             let pushed = state.records.try_push(record);
@@ -121,11 +130,13 @@ impl Limbo {
     }
 
     /// The table that is live at `new` is freed: its copy is no copy of anything any more.
+    #[inline]
     pub(crate) fn forsake(&self, new: PhysAddr) {
         self.settled(new);
     }
 
     /// The copy of the table that is live at `new` is not needed any more.
+    #[inline]
     pub(crate) fn settled(&self, new: PhysAddr) {
         self.with(|state| {
             let mut records = state.records.iter_mut();
@@ -136,22 +147,26 @@ impl Limbo {
     }
 
     /// Whether `frame` holds a copy that is in limbo.
+    #[inline]
     pub(crate) fn holds(&self, frame: PhysAddr) -> bool {
         self.with(|state| state.records.iter().any(|record| record.old == frame))
     }
 
     /// What CPUs must drop, if anything is in limbo.
+    #[inline]
     pub(crate) fn due(&self) -> Option<Due> {
         self.with(|state| (!state.records.is_empty()).then_some(state.due))
     }
 
     /// A record whose copy is still to be merged.
+    #[inline]
     pub(crate) fn unsettled(&self) -> Option<Record> {
         self.with(|state| state.records.iter().find(|record| record.live).copied())
     }
 
     /// Gives back all frames whose records are settled, and tells of each. Every CPU has dropped
     /// them.
+    #[inline]
     pub(crate) fn give_back<H: Host>(&self, host: &H, mut tell: impl FnMut(&Record)) {
         let next = |state: &mut State| {
             let at = state.records.iter().position(|record| !record.live)?;
@@ -174,6 +189,7 @@ impl Limbo {
 // back by `give_back` alone, when it is settled and this answers with it no more, at the end of a
 // batch, which is no part of any verb.
 unsafe impl Twins for Limbo {
+    #[inline]
     fn twin_of(&self, live: PhysAddr) -> Option<PhysAddr> {
         self.with(|state| {
             let mut records = state.records.iter();

@@ -2,9 +2,11 @@
 
 use crate::addr::{PhysAddr, Span};
 use crate::gather::Gather;
-use crate::level::{Attrs, Config, Error, Feature, Format, Limits, PageTableLevel, levels};
+use crate::level::{
+    Attrs, Config, Error, Feature, Format, Limits, PageTableLevel, levels, relocatable,
+};
 use crate::limbo::Limbo;
-use crate::table::{Host, RootCell, Table};
+use crate::table::{Host, NoTwins, RootCell, Table};
 use crate::walk::{FormatOf, Ground, Half, Names, Reach, RootOf, Visitor};
 use core::marker::PhantomData;
 
@@ -25,7 +27,7 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
     pub(crate) fn ground(&self) -> Ground<'_, C, H> {
         Ground {
             host: &self.host,
-            twins: &self.limbo,
+            twins: if relocatable::<C>() { &self.limbo } else { &NoTwins },
             space: Some(self.cell.id()),
             limits: self.limits,
             names: self.names,

@@ -79,6 +79,7 @@ impl From<Error> for Stop {
 impl<C: Config, H: Host> Mover<'_, C, H> {
     /// Moves the table `old`, which `slot` names: the one body for every level of every mode, and for
     /// the root.
+    #[inline(never)] // rare, and long: one copy for each level and kind of slot
     fn migrate_entry<M, S>(
         &mut self,
         slot: &S,

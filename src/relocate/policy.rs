@@ -92,6 +92,7 @@ pub struct Statistics {
 impl Statistics {
     /// How many tables were moved, of all heights.
     #[must_use]
+    #[inline]
     pub fn tables(&self) -> u64 {
         self.moved.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
@@ -104,6 +105,7 @@ impl Statistics {
     }
 
     /// Adds what another session has done.
+    #[inline]
     pub(crate) fn add(&mut self, other: &Self) {
         let all = |of: &mut [u64; MAX_LEVELS], more: &[u64; MAX_LEVELS]| {
             of.iter_mut().zip(more).for_each(|(count, &more)| *count = count.saturating_add(more));
@@ -119,12 +121,14 @@ impl Statistics {
 
     /// How many tables were given back, of all heights.
     #[must_use]
+    #[inline]
     pub fn tables_freed(&self) -> u64 {
         self.freed.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
 }
 
 /// Adds one at the place for a height.
+#[inline]
 pub(super) fn tally(counts: &mut [u64; MAX_LEVELS], height: u8) {
     if let Some(count) = counts.get_mut(usize::from(height)) {
         *count = count.saturating_add(1);

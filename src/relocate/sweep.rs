@@ -162,6 +162,12 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
     }
 }
 
+/// Whether what entries of level `L` name are tables that may be moved: those of the last level name
+/// none.
+const fn names_movable<C: Config, L: PageTableLevel>() -> bool {
+    L::LEVEL.height != 0 && movable::<C>(<L::Below as PageTableLevel>::LEVEL)
+}
+
 /// Goes to the entry above one table, and moves that.
 struct One<'m, 'a, C: Config, H: Host, P> {
     mover: &'m mut Mover<'a, C, H>,
@@ -186,7 +192,7 @@ impl<C: Config, H: Host, P: Policy> Visitor<FormatOf<C>> for One<'_, '_, C, H, P
         if below.height != self.height {
             return Ok(Step::Into);
         }
-        if !const { movable::<C>(<L::Below as PageTableLevel>::LEVEL) } {
+        if !const { names_movable::<C, L>() } {
             return Err(Error::Refused { height: below.height }.into());
         }
         let to = self.mover.ask(table, spot.whole.first(), self.policy, self.answer);
@@ -260,7 +266,7 @@ impl<C: Config, H: Host, P: Policy> Sweep<'_, '_, C, H, P> {
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
-        if !const { movable::<C>(<L::Below as PageTableLevel>::LEVEL) } {
+        if !const { names_movable::<C, L>() } {
             let statistics = &mut self.mover.statistics;
             statistics.forbidden = statistics.forbidden.saturating_add(1);
             return Ok(());

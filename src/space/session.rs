@@ -1,7 +1,7 @@
 //! Relocation mode.
 
 use super::Space;
-use crate::level::Config;
+use crate::level::{Config, relocatable};
 use crate::relocate::{Mover, Statistics};
 use crate::table::Host;
 use core::fmt;
@@ -46,7 +46,9 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
 
     /// Enters relocation mode.
     pub fn enter(&mut self) -> Session<'_, 'r, C, H> {
-        self.tree.limbo.set_interrupted(false);
+        if relocatable::<C>() {
+            self.tree.limbo.set_interrupted(false);
+        }
         Session { space: self, statistics: Statistics::default(), outer: None, depth: 1 }
     }
 
@@ -99,7 +101,7 @@ impl<'r, C: Config, H: Host> Session<'_, 'r, C, H> {
 impl<C: Config, H: Host> Drop for Session<'_, '_, C, H> {
     fn drop(&mut self) {
         // A shootdown that has panicked is not tried again while that unwinds.
-        if !self.space.tree.limbo.interrupted() {
+        if relocatable::<C>() && !self.space.tree.limbo.interrupted() {
             self.end_batch();
         }
         if let Some(outer) = &mut self.outer {
