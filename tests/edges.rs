@@ -8,10 +8,11 @@ mod common;
 use common::memory::Memory;
 use common::watch::Watch;
 use common::{plain, upper_half};
-use pgtable::arch::x86::{X86_32, X86_64, X86Pae};
+use pgtable::arch::x86::{LongPmd, X86_32, X86_64, X86Long, X86Pae};
 use pgtable::{
-    Arch, Attrs, Error, Feature, Format, Frame, FrameRun, Gather, Limits, Names, Page, PhysAddr,
-    Rights, RootCell, Setup, Size2MiB, Size4KiB, Size4MiB, Space, Span, VirtAddr,
+    Above, Arch, Attrs, Config, Error, Feature, Format, Frame, FrameRun, Gather, Last, Limits,
+    Names, Page, PhysAddr, Rights, RootCell, Setup, Size2MiB, Size4KiB, Size4MiB, Space, Span,
+    VirtAddr,
 };
 use std::cell::Cell;
 
@@ -265,4 +266,89 @@ fn root_entries_of_pae_may_have_the_accessed_bit() {
     assert_eq!(entry, pgtable::Entry::Table(PhysAddr(0x1ce9_4000)));
     let word = <X86Pae as Arch>::Format::table(level, PhysAddr(0x1ce9_4000), true);
     assert_eq!(word, 0x1ce9_4001);
+}
+
+/// A kernel that keeps its tables for the next page.
+enum Keeping {}
+impl Config for Keeping {
+    type Arch = X86_64;
+    const FREE_EMPTY_TABLES: bool = false;
+}
+
+#[test]
+fn empty_tables_stay_where_the_config_says_so() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = Space::<Keeping, _>::new(&host, &cell, Setup::new()).unwrap();
+    let frame = Frame::new(PhysAddr(0x9000)).unwrap();
+    for round in 0..2 {
+        space.map(page(0x5000), frame, plain()).unwrap();
+        Gather::scope(|mut gather| {
+            let gone = match round {
+                0 => space.unmap(page(0x5000), &mut gather),
+                _ => space.cursor(VirtAddr(0x5000)).unmap(&mut gather),
+            };
+            assert!(gone.is_ok());
+            assert_eq!((gather.tables(), gather.stale().tables()), (0, false));
+            space.finish(gather).unwrap();
+        });
+    }
+    assert_eq!((host.tables_in_use(), host.requests()), (4, 4));
+    space.tear_down().map_err(|(_, error)| error).unwrap();
+    assert_eq!(host.tables_in_use(), 0);
+}
+
+#[test]
+fn all_of_a_page_must_be_in_reach() {
+    let (host, cell) = (Memory::with(0x1000, 0xf_f000, false), RootCell::new());
+    let limits = Limits { phys_bits: 20, ..X86_64::LIMITS };
+    let mut space = Space::<X86_64, _>::new(&host, &cell, Setup::new().limits(limits)).unwrap();
+    let huge = Page::<Size2MiB>::new(VirtAddr(0)).unwrap();
+    let result = space.map(huge, Frame::new(PhysAddr(0)).unwrap(), plain());
+    assert_eq!(result, Err(Error::TooWide { frame: PhysAddr(0), bits: 20 }));
+}
+
+/// Tables with as many entries as a count of 16 bits cannot tell from none.
+enum Large {}
+impl Arch for Large {
+    type Format = X86Long;
+    type Root = Above<Last<X86Long, 16>, 9, false>;
+    const NAME: &'static str = "large tables";
+    const SIGN_EXTENDED: bool = false;
+    const LIMITS: Limits = Limits { largest_leaf_lg2: 12, ..X86_64::LIMITS };
+}
+
+#[test]
+fn tables_that_are_too_large_to_be_counted() {
+    let (host, cell) = (Memory::with(0x10_0000, 4 << 20, true), RootCell::new());
+    let mut space = Space::<Large, _>::new(&host, &cell, Setup::new()).unwrap();
+    let all = span(0, 1 << 28);
+    space.map_range(all, PhysAddr(0), plain()).unwrap();
+    let most = span(0, (1 << 28) - 0x1000);
+    Gather::scope(|mut gather| {
+        space.unmap_range(most, &mut gather, |_| {}).unwrap();
+        space.finish(gather).unwrap();
+    });
+    assert!(space.translate(VirtAddr(most.last().0 + 1)).is_ok());
+    assert_eq!(host.tables_in_use(), 2);
+}
+
+/// A root of two entries: smaller than what the root cell can hold.
+enum Tiny {}
+impl Arch for Tiny {
+    type Format = X86Long;
+    type Root = Above<LongPmd, 1, false>;
+    const NAME: &'static str = "tiny root";
+    const SIGN_EXTENDED: bool = false;
+    const LIMITS: Limits = X86_64::LIMITS;
+}
+
+#[test]
+fn a_root_that_the_cell_cannot_hold_is_refused() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    host.answer_next(0x10_0010);
+    let result = Space::<Tiny, _>::new(&host, &cell, Setup::new()).map(|_| ());
+    assert_eq!(result, Err(Error::BadRoot(PhysAddr(0x10_0010))));
+    assert_eq!((host.tables_in_use(), cell.root()), (0, None));
+    host.answer_next(0x10_0020);
+    assert!(Space::<Tiny, _>::new(&host, &cell, Setup::new()).is_ok());
 }

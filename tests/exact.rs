@@ -10,8 +10,8 @@ use common::x86::{USER, flushing, frame, huge, page, space};
 use common::{oracle, plain};
 use pgtable::arch::x86::{X86_32, X86_64, X86_64La57, X86Pae};
 use pgtable::{
-    Arch, Attrs, Change, Error, Feature, Found, Frame, Limits, MemoryType, Page, PhysAddr, Rights,
-    RootCell, Setup, Size1GiB, Size4MiB, Space, Span, VirtAddr,
+    Arch, Attrs, Change, Error, Extent, Feature, Found, Frame, Limits, MemoryType, Page, PhysAddr,
+    Rights, RootCell, Setup, Size1GiB, Size4MiB, Space, Span, Used, VirtAddr,
 };
 
 #[test]
@@ -150,6 +150,81 @@ fn a_range_that_ends_with_the_address_space() {
     top::<X86_64>(u64::MAX);
     top::<X86_64>(0x7fff_ffff_ffff);
     top::<X86_64La57>(u64::MAX);
+}
+
+/// Every verb that takes a span refuses this one, and changes nothing.
+fn refused_everywhere(span: Span, error: Error) {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&host, &cell);
+    for at in [0x5000, 0x7fff_ffff_f000, 0xffff_8000_0000_0000] {
+        space.map(page(at), frame(0x9000), Attrs::DATA.with_used(true, true)).unwrap();
+    }
+    let before = host.picture();
+    flushing(&mut space, |space, gather| {
+        assert_eq!(space.map_range(span, PhysAddr(0), Attrs::DATA), Err(error));
+        assert_eq!(space.map_frames(span, Attrs::DATA, |_, _| None), Err(error));
+        assert_eq!(space.unmap_range(span, gather, |_| {}), Err(error));
+        assert_eq!(space.protect_range(span, Rights::READ, gather), Err(error));
+        assert_eq!(space.test_and_clear(span, Used::all(), gather, |_| {}), Err(error));
+        assert_eq!(gather.stale().extent(), Extent::Nothing);
+    });
+    assert_eq!(before, host.picture());
+}
+
+#[test]
+fn both_ends_of_a_span_are_looked_at() {
+    let (half, end) = (0x0000_8000_0000_0000, 0xffff_8000_0000_0000);
+    let span = |from, to| Span::inclusive(VirtAddr(from), VirtAddr(to)).unwrap();
+    refused_everywhere(
+        span(half - 0x1000, half + 0xfff),
+        Error::NoSuchAddress(VirtAddr(half + 0xfff)),
+    );
+    refused_everywhere(
+        span(end - 0x1000, end + 0xfff),
+        Error::NoSuchAddress(VirtAddr(end - 0x1000)),
+    );
+    for (from, to) in [(0x5001, 0x5fff), (0x5000, 0x5ffe), (0x5800, 0x67ff)] {
+        refused_everywhere(span(from, to), Error::BadSpan(span(from, to)));
+    }
+}
+
+#[test]
+fn a_piece_of_a_huge_page_is_protected_alone() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&host, &cell);
+    space.map_range(huge(0x20_0000).span(), PhysAddr(0x4000_0000), plain()).unwrap();
+    flushing(&mut space, |space, gather| {
+        space.protect(page(0x20_3000), Rights::READ, gather).unwrap();
+        assert_eq!(gather.stale().spans(), [huge(0x20_0000).span()]);
+        let two = Span::new(VirtAddr(0x20_5000), 0x2000).unwrap();
+        space.protect_range(two, Rights::READ, gather).unwrap();
+    });
+    for number in 0..512 {
+        let found = space.translate(VirtAddr(0x20_0000 + number * 0x1000)).unwrap();
+        let expected = if [3, 5, 6].contains(&number) { Rights::READ } else { plain().rights };
+        assert_eq!((found.effective, found.size_lg2), (expected, 12));
+        assert_eq!(found.frame, PhysAddr(0x4000_0000 + number * 0x1000));
+    }
+}
+
+/// What a CPU notes in a huge leaf after that was read, and before the smaller pages replace it.
+#[test]
+fn split_keeps_what_is_noted_meanwhile() {
+    for (bits, used) in [(0x20, (true, false)), (0x40, (false, true)), (0x60, (true, true))] {
+        let (memory, cell) = (&Memory::new(), RootCell::new());
+        let host = Watch::new(memory);
+        let mut space = space::<X86_64, _>(&host, &cell);
+        space.map_range(huge(0x20_0000).span(), PhysAddr(0x4000_0000), plain()).unwrap();
+        let leaf = oracle::translate::<X86_64>(memory, space.root().0, 0x20_0000).unwrap().leaf_at;
+        host.at_table_made(move |_, _| {
+            memory.set_bits(leaf, 3, bits);
+        });
+        flushing(&mut space, |space, gather| space.split(VirtAddr(0x20_0000), gather)).unwrap();
+        for at in [0x20_0000, 0x20_7000, 0x3f_f000] {
+            let attrs = space.translate(VirtAddr(at)).unwrap().attrs;
+            assert_eq!((attrs.accessed, attrs.dirty), used);
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod common;
 use common::memory::Memory;
 use common::watch::Watch;
 use common::x86::{USER, flushing, frame, huge, page, space};
-use common::{oracle, plain};
+use common::{Done, oracle, plain};
 use pgtable::arch::x86::{X86_32, X86_64, X86Pae};
 use pgtable::{
     Arch, Attrs, Error, Extent, Found, Frame, Gather, Host, PhysAddr, Rights, RootCell, Setup,
@@ -56,6 +56,7 @@ fn used_bits_survive<A: Arch>(table_lg2: u8) {
                 began.store(true, Ordering::SeqCst);
             }
         });
+        let _end = Done(&done);
         while !began.load(Ordering::SeqCst) {
             std::hint::spin_loop();
         }
@@ -74,7 +75,6 @@ fn used_bits_survive<A: Arch>(table_lg2: u8) {
                 space.unmap_range(pages, gather, report).unwrap();
             });
         }
-        done.store(true, Ordering::SeqCst);
     });
     let set = set.into_inner();
     assert_eq!(set, reported, "dirty bits were lost, or made up");
@@ -221,13 +221,14 @@ fn no_entry_is_ever_half_written() {
             }
             (seen, mixed)
         });
+        let end = Done(&done);
         flushing(&mut space, |space, gather| {
             for _ in 0..20_000 {
                 space.exchange(page(0x5000), first, second, gather).unwrap();
                 space.exchange(page(0x5000), second, first, gather).unwrap();
             }
         });
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         let (seen, mixed) = reader.join().unwrap();
         assert_eq!(mixed, 0, "of {seen} reads");
     });

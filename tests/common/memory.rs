@@ -156,6 +156,23 @@ impl Memory {
         }
     }
 
+    /// Counts in the bits of a word that are set in `mask`, in one step, as if somebody else kept a
+    /// number there. Other bits stay.
+    pub fn count_up(&self, at: u64, lg2: u8, mask: u64) {
+        let at = self.pointer(at);
+        let up = |was: u64| was & !mask | was.wrapping_add(mask & mask.wrapping_neg()) & mask;
+        let order = Ordering::SeqCst;
+        let counted = match lg2 {
+            2 => unsafe { AtomicU32::from_ptr(at.cast().as_ptr()) }
+                .fetch_update(order, order, |was| Some(up(was.into()) as u32))
+                .is_ok(),
+            _ => unsafe { AtomicU64::from_ptr(at.cast().as_ptr()) }
+                .fetch_update(order, order, |was| Some(up(was)))
+                .is_ok(),
+        };
+        assert!(counted);
+    }
+
     /// Clears bits in a word, and tells what was there.
     pub fn clear_bits(&self, at: u64, bits: u64) -> u64 {
         let at = self.pointer(at);

@@ -14,6 +14,17 @@ pub mod watch;
 pub mod x86;
 
 use pgtable::{Arch, Level, Setup, Span, VirtAddr, levels};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Tells other threads that they are done when it is dropped: also by a panic, so that a test that
+/// fails does not wait for them for ever.
+pub struct Done<'a>(pub &'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
 
 /// Runs a generic test body for every arch: `each_arch!(body)` calls `body::<A>()`.
 #[macro_export]

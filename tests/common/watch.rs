@@ -2,7 +2,7 @@
 
 use super::memory::Memory;
 use pgtable::{Host, PhysAddr, Request, Roots, Stale};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU16;
 
@@ -14,6 +14,10 @@ pub struct Watch<'a> {
     pub memory: &'a Memory,
     pub on_shoot_down: RefCell<OnStale<'a>>,
     pub on_table_made: RefCell<OnMade<'a>>,
+    /// How many reader sections there have been.
+    pub sections: Cell<usize>,
+    /// A table that is not reached, as if its memory were gone.
+    pub lost: Cell<Option<PhysAddr>>,
 }
 
 impl<'a> Watch<'a> {
@@ -22,6 +26,8 @@ impl<'a> Watch<'a> {
             memory,
             on_shoot_down: RefCell::new(Box::new(|_| {})),
             on_table_made: RefCell::new(Box::new(|_, _| {})),
+            sections: Cell::new(0),
+            lost: Cell::new(None),
         }
     }
 
@@ -42,7 +48,8 @@ unsafe impl Host for Watch<'_> {
         unsafe { self.memory.free(table, height, size_lg2) };
     }
     fn reach(&self, table: PhysAddr, size_lg2: u8) -> Option<NonNull<u8>> {
-        self.memory.reach(table, size_lg2)
+        let lost = self.lost.get() == Some(table);
+        if lost { None } else { self.memory.reach(table, size_lg2) }
     }
     fn shoot_down(&self, stale: &Stale) {
         (self.on_shoot_down.borrow_mut())(stale);
@@ -53,6 +60,10 @@ unsafe impl Host for Watch<'_> {
     }
     unsafe fn roots(&self, edit: &mut dyn FnMut(&mut dyn Roots)) {
         unsafe { self.memory.roots(edit) };
+    }
+    fn read(&self, look: &mut dyn FnMut()) {
+        self.sections.set(self.sections.get() + 1);
+        look();
     }
     fn table_made(&self, table: PhysAddr, height: u8) {
         (self.on_table_made.borrow_mut())(table, height);

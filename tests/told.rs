@@ -1,0 +1,131 @@
+//! What the host is told, and when: what is stale and for whom, tables that go, reader sections.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+
+mod common;
+
+use common::memory::Memory;
+use common::watch::Watch;
+use common::x86::{flushing, frame, page, space};
+use common::{plain, upper_half};
+use pgtable::arch::x86::{X86_64, X86Pae};
+use pgtable::{Attrs, Extent, Gather, Rights, RootCell, Setup, Space, Stale, VirtAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A kernel whose shootdown panics has not been told: nothing is freed, and what is stale stays so.
+#[test]
+fn a_shootdown_that_panics_is_not_done() {
+    let (memory, cell) = (&Memory::new(), RootCell::new());
+    let host = Watch::new(memory);
+    let mut space = space::<X86_64, _>(&host, &cell);
+    let pages: Vec<_> = (0..Gather::MAX_TABLES as u64).map(|number| page(number << 21)).collect();
+    for &page in &pages {
+        space.map(page, frame(0x9000), Attrs::DATA).unwrap();
+    }
+    let tables = memory.tables_in_use();
+    Gather::scope(|mut gather| {
+        host.at_shoot_down(|_| panic!("no CPU answers"));
+        let unmap_all = || pages.iter().for_each(|&page| drop(space.unmap(page, &mut gather)));
+        catch_unwind(AssertUnwindSafe(unmap_all)).unwrap_err();
+        assert_ne!(gather.stale().extent(), Extent::Nothing);
+        assert!(gather.stale().tables());
+        assert_eq!((gather.tables(), memory.tables_in_use()), (Gather::MAX_TABLES, tables));
+        host.at_shoot_down(|_| {});
+        let _ = space.finish(gather).unwrap();
+    });
+    assert_eq!(memory.tables_in_use(), tables - Gather::MAX_TABLES);
+}
+
+/// Only the kernel's tables can go while another space reads them.
+#[test]
+fn kernel_tables_are_read_in_a_reader_section() {
+    let (memory, cells) = (&Memory::new(), [const { RootCell::new() }; 2]);
+    let host = Watch::new(memory);
+    let own = Setup::new().kernel(upper_half::<X86_64>());
+    let mut kernel = Space::<X86_64, _>::new(&host, &cells[0], own).unwrap();
+    let top = page(0xffff_8000_0000_5000);
+    kernel.map(top, frame(0x9000), plain()).unwrap();
+    let half = kernel.kernel_half().unwrap();
+    let mut guest = Space::<X86_64, _>::new(&host, &cells[1], Setup::new().sharing(half)).unwrap();
+    guest.map(page(0x5000), frame(0x9000), plain()).unwrap();
+    let sections = |look: &mut dyn FnMut() -> bool| {
+        let before = host.sections.get();
+        assert!(look());
+        host.sections.get() - before
+    };
+    assert_eq!(sections(&mut || guest.translate(top.start()).is_ok()), 1);
+    assert_eq!(sections(&mut || guest.cursor(top.start()).translate().is_ok()), 1);
+    assert_ne!(sections(&mut || guest.mappings(half.span()).count() == 1), 0);
+    assert_eq!(sections(&mut || guest.translate(VirtAddr(0x5000)).is_ok()), 0);
+    assert_eq!(sections(&mut || kernel.translate(top.start()).is_ok()), 0);
+}
+
+/// A kernel's tree that was adopted with its half empty: a page directory that comes into use there
+/// is put into every root, and CPUs of every space have to load their roots again.
+#[test]
+fn a_page_directory_that_all_spaces_get() {
+    let (host, cells) = (Memory::new(), [const { RootCell::new() }; 2]);
+    let root = space::<X86Pae, _>(&host, &cells[0]).release().map_err(|(_, error)| error).unwrap();
+    let own = Setup::new().kernel(upper_half::<X86Pae>());
+    // SAFETY: the tree was made for this host, and given up.
+    let kernel = unsafe { Space::<X86Pae, _>::adopt(&host, &cells[0], root, own) };
+    let mut kernel = kernel.unwrap();
+    let half = Setup::new().sharing(kernel.kernel_half().unwrap());
+    let guest = Space::<X86Pae, _>::new(&host, &cells[1], half).unwrap();
+    let top = page(0xc000_5000);
+    kernel.map(top, frame(0x9000), plain()).unwrap();
+    assert!(guest.translate(top.start()).is_ok());
+    let told = host.stale();
+    assert_eq!((told.len(), told[0].extent(), told[0].space()), (1, Extent::Root, None));
+    // It stays when it is empty: no root has to follow again.
+    flushing(&mut kernel, |kernel, gather| kernel.unmap(top, gather).map(drop)).unwrap();
+    let entries = [&kernel, &guest].map(|space| host.read(space.root().0 + 3 * 8, 3));
+    assert!(entries[0] == entries[1] && entries[0] & 1 == 1);
+    assert_eq!(host.stale()[1].extent(), Extent::Spans);
+    let _ = (guest.tear_down().map_err(|(_, error)| error), kernel.tear_down());
+    assert_eq!(host.tables_in_use(), 0);
+}
+
+/// What one space and every space must drop, together, every space must: in whichever order.
+#[test]
+fn two_scopes_are_the_wider_one() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let own = Setup::new().kernel(upper_half::<X86_64>());
+    let mut kernel = Space::<X86_64, _>::new(&host, &cell, own).unwrap();
+    let (low, top) = (page(0x5000), page(0xffff_8000_0000_5000));
+    for order in [[low, top], [top, low], [low, low]] {
+        flushing(&mut kernel, |kernel, gather| {
+            for page in order {
+                let _ = kernel.exchange(page, 0, 0x9003, gather);
+                let _ = kernel.unmap(page, gather).unwrap();
+            }
+        });
+        let stale = host.stale().pop().unwrap();
+        let every = order.contains(&top);
+        let expected = if every { None } else { Some(kernel.id()) };
+        assert_eq!((stale.space(), stale.global()), (expected, every));
+    }
+}
+
+/// Past what it can hold, everything is stale, and no span says that only that is.
+#[test]
+fn too_many_spans_are_everything() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&host, &cell);
+    let pages: Vec<_> = (0..=Stale::MAX_SPANS as u64).map(|number| page(number << 13)).collect();
+    for &page in &pages {
+        space.map(page, frame(0x9000), plain()).unwrap();
+    }
+    flushing(&mut space, |space, gather| {
+        for (count, &page) in pages.iter().enumerate() {
+            assert_eq!(gather.stale().spans().len(), count);
+            space.protect(page, Rights::READ | Rights::EXECUTE, gather).unwrap();
+        }
+        assert_eq!(gather.stale().extent(), Extent::Everything);
+        assert!(gather.stale().spans().is_empty());
+        space.protect(pages[0], plain().rights, gather).unwrap();
+        assert_eq!(gather.stale().extent(), Extent::Everything);
+        assert!(gather.stale().spans().is_empty());
+    });
+    assert_eq!(host.stale().pop().unwrap().extent(), Extent::Everything);
+}
