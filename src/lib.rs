@@ -2,11 +2,16 @@
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "model")]
+extern crate std;
+
 pub mod addr;
 pub mod gather;
 pub mod level;
 mod limbo;
 mod map;
+#[cfg(feature = "model")]
+pub mod model;
 mod relocate;
 pub mod space;
 pub mod table;
