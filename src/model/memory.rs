@@ -285,10 +285,13 @@ impl Memory {
     }
 
     pub(super) fn complain(&self, violation: Violation) {
-        self.state().violations.push(violation);
+        let mut state = self.state();
+        if state.violations.len() < 1000 {
+            state.violations.push(violation);
+        }
     }
 
-    /// Everything that happened and must not happen.
+    /// Everything that happened and must not happen: the first thousand.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
         self.state().violations.clone()
