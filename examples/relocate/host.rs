@@ -111,14 +111,19 @@ impl<'m> Kernel<'m> {
         }
     }
 
+    /// Sabotage: tables go back before any CPU has dropped them. Freed memory is overwritten; when CPUs
+    /// have had their time, the words are there again, for the spaces to find what they expect.
     fn free_early(&self) {
+        let mut freed = Vec::new();
         for (&table, leaving) in &*lock(&self.leaving) {
             if self.memory.in_use().contains_key(&table) {
+                let words = self.entries(table, leaving.size_lg2);
+                freed.extend(words.map(|at| (at, self.memory.load(at).unwrap_or(0))));
                 self.memory.free(table, leaving.size_lg2);
             }
         }
-        // CPUs go on meanwhile.
         std::thread::sleep(Duration::from_millis(5));
+        freed.into_iter().for_each(|(at, word)| self.memory.store(at, word));
     }
 
     fn wipe(&self) {

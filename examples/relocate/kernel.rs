@@ -9,18 +9,16 @@ use pgtable::{
 };
 use std::time::Instant;
 
-/// What was measured of moving tables of one height.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Timed {
-    pub(crate) tables: u64,
-    pub(crate) nanoseconds: u64,
-}
+/// How many nanoseconds each move of a table took, by height.
+pub(crate) type Timed = [Vec<u64>; MAX_HEIGHTS];
+/// No mode of x86 has more levels.
+const MAX_HEIGHTS: usize = 5;
 
 /// What came of one space.
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
     pub(crate) statistics: Statistics,
-    pub(crate) timed: [Timed; 5],
+    pub(crate) timed: Timed,
     /// A page that came and went while the root was in limbo: written, and not reported dirty.
     pub(crate) scratch_lost: u64,
     pub(crate) scratch_writes: u64,
@@ -30,7 +28,9 @@ pub(crate) struct Moves {
 struct Clock<'a, 'm> {
     play: &'a Play<'a>,
     kernel: &'a Kernel<'m>,
-    timed: [Timed; 5],
+    /// How many accesses of each CPU there are before a move, and after it.
+    accesses: u64,
+    timed: Timed,
     since: Option<(usize, Instant, u64)>,
 }
 
@@ -45,11 +45,10 @@ impl Clock<'_, '_> {
         // Shootdowns are counted by themselves.
         let took = took.saturating_sub(self.shootdown_time() - before);
         if let Some(timed) = self.timed.get_mut(height) {
-            timed.tables += 1;
-            timed.nanoseconds += took;
+            timed.push(took);
         }
         self.play.cool();
-        self.play.pace(24);
+        self.play.pace(self.accesses);
     }
 
     /// The policy: onto node 1, after CPUs have used what this table serves.
@@ -61,7 +60,7 @@ impl Clock<'_, '_> {
             let reach = level.map_or(12, pgtable::Level::reach_lg2);
             let served = Span::around(table.at, reach.min(63));
             self.play.heat(served.first().0, served.last().0);
-            self.play.pace(24);
+            self.play.pace(self.accesses);
             self.kernel.leaves(table.frame, table.size_lg2);
             self.since = Some((table.height.into(), Instant::now(), self.shootdown_time()));
         }
@@ -74,9 +73,9 @@ pub(crate) fn move_all<C: Config>(
     space: &mut Space<'_, C, &Kernel<'_>>,
     kernel: &Kernel<'_>,
     play: &Play<'_>,
-    cpu: usize,
+    (cpu, accesses): (usize, u64),
 ) -> Result<Moves, Error> {
-    let mut clock = Clock { play, kernel, timed: Default::default(), since: None };
+    let mut clock = Clock { play, kernel, accesses, timed: Default::default(), since: None };
     let mut moves = Moves::default();
     let mut session = space.enter();
     session.migrate_root(|table| clock.place::<C>(table))?;

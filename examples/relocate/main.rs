@@ -31,6 +31,7 @@ mod support;
 
 use clap::{Parser, ValueEnum};
 use picture::Picture;
+use run::Outcome;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -100,7 +101,8 @@ fn one(file: &Path, sabotage: Option<Sabotage>) -> Result<(Picture, bool), Strin
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let _ = report::print(&name, &outcome, &mut io::stdout().lock());
     let sound = outcome.is_sound();
-    Ok((Picture { name, before: outcome.before, after: outcome.after }, sound))
+    let Outcome { aliases, before, after, .. } = outcome;
+    Ok((Picture { name, aliases, before, after }, sound))
 }
 
 /// Says on one line why it did not work, whatever the name of the file is.

@@ -1,6 +1,5 @@
 //! The tables before and after, drawn.
 
-use crate::report::alias;
 use crate::run::Tables;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -8,11 +7,15 @@ use std::fmt::{self, Write};
 /// One core's tables.
 pub(crate) struct Picture {
     pub(crate) name: String,
+    /// The aliases of its levels, by height.
+    pub(crate) aliases: Vec<&'static str>,
     pub(crate) before: Tables,
     pub(crate) after: Tables,
 }
 
 const WIDTH: f64 = 1200.0;
+/// Where the aliases of the levels stand.
+const MARGIN: f64 = 56.0;
 const ROW: f64 = 56.0;
 const COLOURS: [&str; 2] = ["#d95f02", "#1b9e77"];
 
@@ -40,8 +43,8 @@ fn draw(picture: &Picture, out: &mut String, y: &mut f64) -> fmt::Result {
         *y += 24.0;
         let name = picture.name.replace('&', "&amp;").replace('<', "&lt;");
         writeln!(out, "<text x='16' y='{y}' font-weight='bold'>{name}, {when}</text>")?;
-        let levels = tables.values().map(|(table, _)| usize::from(table.height) + 1).max();
-        let places = places(tables, levels.unwrap_or(0), *y + 20.0);
+        let levels = picture.aliases.len();
+        let places = places(tables, levels, *y + 20.0);
         for (frame, (table, _)) in tables {
             let Some(&(x, top, size)) = places.get(frame) else { continue };
             for &(to, below, to_size) in table.below.iter().filter_map(|below| places.get(below)) {
@@ -60,10 +63,14 @@ fn draw(picture: &Picture, out: &mut String, y: &mut f64) -> fmt::Result {
                 out,
                 "<rect x='{x:.1}' y='{top:.1}' width='{size:.1}' height='{size:.1}' fill='{colour}'>\
                  <title>{} {frame:#x}, node {node}</title></rect>",
-                alias(table.height.into(), levels.unwrap_or(0))
+                picture.aliases.get(usize::from(table.height)).unwrap_or(&"")
             )?;
         }
-        *y += 20.0 + ROW * levels.unwrap_or(0) as f64;
+        for (row, alias) in picture.aliases.iter().rev().enumerate() {
+            let y = *y + 32.0 + ROW * row as f64;
+            writeln!(out, "<text x='16' y='{y}' fill='#555'>{alias}</text>")?;
+        }
+        *y += 20.0 + ROW * levels as f64;
     }
     Ok(())
 }
@@ -76,11 +83,11 @@ fn places(tables: &Tables, levels: usize, top: f64) -> BTreeMap<u64, (f64, f64, 
             usize::from(table.height) == height
         };
         let row: Vec<u64> = tables.iter().filter(of_height).map(|(&frame, _)| frame).collect();
-        let pitch = (WIDTH - 32.0) / row.len() as f64;
+        let pitch = (WIDTH - MARGIN - 16.0) / row.len() as f64;
         let size = (pitch * 0.8).min(14.0);
         let y = top + ROW * (levels - 1 - height) as f64;
         for (nth, frame) in row.into_iter().enumerate() {
-            places.insert(frame, (16.0 + pitch * (nth as f64 + 0.5) - size / 2.0, y, size));
+            places.insert(frame, (MARGIN + pitch * (nth as f64 + 0.5) - size / 2.0, y, size));
         }
     }
     places

@@ -1,39 +1,31 @@
 //! What came of a core, in lines.
 
 use crate::run::Outcome;
+use pgtable::Statistics;
 use std::io::{self, Write};
 
-const LEVELS: [&str; 5] = ["PTE", "PMD", "PUD", "P4D", "PGD"];
-
-/// The alias of a level of a mode with so many of them: its root is the PGD.
-pub(crate) fn alias(height: usize, levels: usize) -> &'static str {
-    if height + 1 == levels { "PGD" } else { LEVELS[height] }
-}
-
-fn levels(mode: &str) -> usize {
-    match mode {
-        "x86-32" => 2,
-        "x86-pae" => 3,
-        "x86-64" => 4,
-        _ => 5,
-    }
+/// The middle one: a move that another program came in between of does not count.
+fn median(samples: &[u64]) -> u64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0)
 }
 
 pub(crate) fn print(name: &str, outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
-    let (mode, levels) = (outcome.mode, levels(outcome.mode));
     writeln!(
         out,
-        "{name}: {mode}, {} spaces, {} tables ({} bytes moved)",
+        "{name}: {}, {} spaces, {} tables ({} bytes moved)",
+        outcome.mode,
         outcome.spaces,
         outcome.before.len(),
         outcome.statistics.bytes
     )?;
-    writeln!(out, "  level   moved  freed  ns/table")?;
-    for height in (0..levels).rev() {
-        let (statistics, timed) = (&outcome.statistics, outcome.timed[height]);
+    writeln!(out, "  level   moved  freed  ns/table (median)")?;
+    for (height, alias) in outcome.aliases.iter().enumerate().rev() {
+        let statistics = &outcome.statistics;
         let (moved, freed) = (statistics.moved[height], statistics.freed[height]);
-        let mean = timed.nanoseconds.checked_div(timed.tables).unwrap_or(0);
-        writeln!(out, "  {:5}  {moved:6} {freed:6}  {mean:8}", alias(height, levels))?;
+        let median = median(&outcome.timed[height]);
+        writeln!(out, "  {alias:5}  {moved:6} {freed:6}  {median:8}")?;
     }
     writeln!(
         out,
@@ -56,7 +48,8 @@ fn verdict(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "  translations compared: {compared}, different: {different}")?;
     writeln!(out, "  pages written: {written}, dirty bits lost: {lost}")?;
     writeln!(out, "  tables left on node 0: {left}, frames leaked: {leaked}")?;
-    writeln!(out, "  kept: {}, refused: {}", outcome.statistics.kept, outcome.statistics.shared)?;
+    let Statistics { kept, shared, forbidden, .. } = outcome.statistics;
+    writeln!(out, "  kept: {kept}, refused: {shared} with unknown names, {forbidden} by a flag")?;
     if let Some(error) = outcome.stopped {
         writeln!(out, "  stopped: {error}")?;
     }

@@ -6,22 +6,29 @@ use crate::host::Kernel;
 use crate::kernel::{Moves, Timed, move_all};
 use crate::load::{Found, Loaded, Page, Pages, load, mode_of, model_mode};
 use crate::support::elf::Core;
-use crate::support::mode::{ForMode, Mode};
+use crate::support::mode::{ForMode, Mode, level_name};
 use pgtable::model::{Access, Choices, Cpu, Fault, Machine, Memory, Random, Violation};
-use pgtable::{Config, Error, Names, PhysAddr, RootCell, Setup, Space, Span, Statistics, VirtAddr};
+use pgtable::{
+    Config, Error, Names, PhysAddr, RootCell, Setup, Space, Span, Statistics, VirtAddr, levels,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tables at one moment: by frame, with their node.
 pub(crate) type Tables = BTreeMap<u64, (Found, u32)>;
 
+/// How many accesses each CPU does during the moves, at least.
+const ENOUGH: u64 = 1000;
+
 /// What came of a core.
 pub(crate) struct Outcome {
     pub(crate) mode: &'static str,
+    /// The aliases of its levels, by height.
+    pub(crate) aliases: Vec<&'static str>,
     pub(crate) spaces: usize,
     pub(crate) before: Tables,
     pub(crate) after: Tables,
     pub(crate) statistics: Statistics,
-    pub(crate) timed: [Timed; 5],
+    pub(crate) timed: Timed,
     pub(crate) shootdowns: u64,
     pub(crate) shootdown_nanoseconds: u64,
     /// Of each CPU: accesses during the moves, different ones, faults.
@@ -39,10 +46,9 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Whether nothing is wrong.
     pub(crate) fn is_sound(&self) -> bool {
-        let quiet = self
-            .accesses
-            .iter()
-            .all(|&[enough, different, faults]| enough >= 1000 && different == 0 && faults == 0);
+        let quiet = self.accesses.iter().all(|&[accesses, different, faults]| {
+            accesses >= ENOUGH && different == 0 && faults == 0
+        });
         let zeroes = [self.different, self.lost, self.left as u64, self.leaked as u64];
         quiet && zeroes == [0; 4] && self.violations.is_empty() && self.stopped.is_none()
     }
@@ -64,6 +70,9 @@ impl ForMode for Run<'_> {
         let loaded = load::<C>(core, mode)?;
         let pages: Vec<Vec<Page>> =
             loaded.roots.iter().map(|&root| mode.run(Pages(&loaded, root))).collect();
+        if let Some(root) = loaded.roots.iter().zip(&pages).find(|(_, pages)| pages.is_empty()) {
+            return Err(format!("the tables at {} map nothing", root.0));
+        }
         let cells: Vec<RootCell> = loaded.roots.iter().map(|_| RootCell::new()).collect();
         let cpus = (1..).zip(&loaded.roots).map(|(seed, root)| {
             let mut cpu = Cpu::new(model_mode(mode), Random::new(seed));
@@ -122,13 +131,15 @@ fn play<'a, C: Config>(
     let in_use = memory.in_use().len();
     let mut different = compare(loaded, &loaded.roots, pages);
     let play = Play::new(memory, kernel.machine, pages.iter().map(Vec::as_slice).collect());
+    // As many before and after each move, and at least one table in each space moves: its root.
+    let accesses = (ENOUGH / before.len().max(1) as u64).max(24);
     let (mut moves, mut stopped) = (Vec::new(), None);
     let written: Vec<BTreeSet<usize>> = std::thread::scope(|scope| {
         let play = &play;
         let cpu = |number| scope.spawn(move || play.run(number));
         let cpus: Vec<_> = (0..pages.len()).map(cpu).collect();
         for (number, space) in spaces.iter_mut().enumerate() {
-            match move_all(space, kernel, play, number) {
+            match move_all(space, kernel, play, (number, accesses)) {
                 Ok(done) => moves.push(done),
                 Err(error) => stopped = Some(error),
             }
@@ -146,6 +157,7 @@ fn play<'a, C: Config>(
     let after = resurvey::<C>(loaded, &spaces);
     Outcome {
         mode: loaded.mode.name(),
+        aliases: levels::<C::Arch>().rev().map(|level| level_name::<C>(level.height)).collect(),
         spaces: spaces.len(),
         left: after.values().filter(|(_, node)| *node == 0).count(),
         leaked: memory.in_use().len().abs_diff(in_use),
@@ -230,12 +242,11 @@ fn resurvey<C: Config>(loaded: &Loaded, spaces: &[Of<'_, C>]) -> Tables {
     tables(loaded, &loaded.memory, &found)
 }
 
-fn timed(moves: &[Moves]) -> [Timed; 5] {
-    let mut all: [Timed; 5] = Default::default();
+fn timed(moves: &[Moves]) -> Timed {
+    let mut all = Timed::default();
     for moves in moves {
-        for (sum, timed) in all.iter_mut().zip(moves.timed) {
-            sum.tables += timed.tables;
-            sum.nanoseconds += timed.nanoseconds;
+        for (all, timed) in all.iter_mut().zip(&moves.timed) {
+            all.extend(timed);
         }
     }
     all
@@ -252,6 +263,7 @@ fn sum(moves: &[Moves]) -> Statistics {
         sum.bytes += statistics.bytes;
         sum.kept += statistics.kept;
         sum.shared += statistics.shared;
+        sum.forbidden += statistics.forbidden;
         sum.shootdowns += statistics.shootdowns;
     }
     sum
