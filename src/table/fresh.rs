@@ -16,6 +16,8 @@ pub(crate) struct Fresh<'h, L: PageTableLevel, H: Host> {
     host: &'h H,
     limits: Limits,
     frame: PhysAddr,
+    /// What the host answered for the frame.
+    first: NonNull<u8>,
     words: &'h mut [WordOf<L>],
 }
 
@@ -37,7 +39,7 @@ impl<'h, L: PageTableLevel, H: Host> Fresh<'h, L, H> {
         // or freed, which consumes the slice.
         let bytes = unsafe { core::slice::from_raw_parts_mut(spare.first.as_ptr(), size) };
         match <[WordOf<L>]>::mut_from_bytes(bytes) {
-            Ok(words) => Ok(Self { host, limits, frame, words }),
+            Ok(words) => Ok(Self { host, limits, frame, first: spare.first, words }),
             // The host's pointer is aligned: `Spare` has looked.
             Err(_) => Err(Error::Unreachable { table: frame, height: L::LEVEL.height }),
         }
@@ -47,13 +49,13 @@ impl<'h, L: PageTableLevel, H: Host> Fresh<'h, L, H> {
     /// seen.
     pub(crate) fn taken_back(host: &'h H, limits: Limits, frame: PhysAddr) -> Option<Self> {
         host.table_gone(frame, L::LEVEL.height);
-        let bytes: NonNull<u8> = host.reach(frame, table_lg2::<L>())?;
+        let first: NonNull<u8> = host.reach(frame, table_lg2::<L>())?;
         let size = 1usize.checked_shl(table_lg2::<L>().into())?;
         // SAFETY: callers give the frame of a table that `new` accepted and zeroed and that no live,
         // present entry names, so it is as private as it was then.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(bytes.as_ptr(), size) };
+        let bytes = unsafe { core::slice::from_raw_parts_mut(first.as_ptr(), size) };
         let words = <[WordOf<L>]>::mut_from_bytes(bytes).ok()?;
-        Some(Self { host, limits, frame, words })
+        Some(Self { host, limits, frame, first, words })
     }
 
     /// The frame it is in.
@@ -77,9 +79,10 @@ impl<'h, L: PageTableLevel, H: Host> Fresh<'h, L, H> {
 
     /// Ends its being private: it is filled now, and whoever gets the handle links it.
     pub(crate) fn into_live(self) -> Table<L> {
-        let mut fresh = ManuallyDrop::new(self);
+        let fresh = ManuallyDrop::new(self);
         let (host, frame) = (fresh.host, fresh.frame);
-        let live = Words::from_reached(NonNull::from(&mut *fresh.words).cast());
+        // Not by way of the slice, which nobody uses any more: others have the host's pointer as well.
+        let live = Words::from_reached(fresh.first);
         let table = Table { live, frame, twin: None };
         table.recount(host);
         host.table_made(frame, L::LEVEL.height);
