@@ -23,6 +23,7 @@ use crate::addr::PhysAddr;
 /// - `decode` and `attrs` read back what `leaf` was given, and `leaf` gives back the word that they
 ///   read: nothing is lost either way;
 /// - a table word is not zero when its `PRESENT` bits are taken away.
+///
 /// # Safety
 /// The crate follows the tables that `decode` finds, and trusts that it finds only those that it has
 /// linked: for a word that `table` made, with `PRESENT`, `LOCK`, `TWIN`, rights or hardware's bits set
@@ -34,6 +35,9 @@ pub unsafe trait Format: Sized + 'static {
     type Word: Word;
     /// The base page has 2 to this many bytes.
     const PAGE_LG2: u8;
+    /// A table that an entry names is aligned to 2 to this many bytes at least: what lies below in its
+    /// address is no part of the entry.
+    const TABLE_LG2: u8 = Self::PAGE_LG2;
     /// The bits that make hardware look at the rest.
     const PRESENT: u64;
     /// The bit of a table entry that says: the table that this word names is held by someone.

@@ -146,6 +146,16 @@ pub struct Last<F, const INDEX_LG2: u8>(PhantomData<F>);
 
 /// A level on top of the list `L`; tables have 2 to the `INDEX_LG2` entries, which may map huge
 /// pages where `MAPS` says so.
+///
+/// Tables of `L` are as large, at least, as the format's entries can tell apart
+/// ([`Format::TABLE_LG2`]); only a root can be smaller.
+///
+/// ```compile_fail,E0080
+/// use pgtable::{Above, Last, PageTableLevel, arch::x86::X86Long};
+/// type Small = Last<X86Long, 3>;           // 64 bytes, of which an entry would forget bits 11:6
+/// const LEVEL: pgtable::Level = <Above<Small, 9, true> as PageTableLevel>::LEVEL;
+/// # let _ = LEVEL;
+/// ```
 #[derive(Debug)]
 pub struct Above<L, const INDEX_LG2: u8, const MAPS: bool>(PhantomData<L>);
 
@@ -170,7 +180,7 @@ impl<L: PageTableLevel, const INDEX_LG2: u8, const MAPS: bool> PageTableLevel
     type Below = L;
     type Leafmost = L::Leafmost;
     const LEVEL: Level = checked(Level {
-        height: L::LEVEL.height.saturating_add(1),
+        height: named::<L>().height.saturating_add(1),
         span_lg2: L::LEVEL.reach_lg2(),
         index_lg2: INDEX_LG2,
         maps: MAPS,
@@ -207,6 +217,13 @@ fn collect<L: PageTableLevel>(list: &mut ArrayVec<Level, MAX_LEVELS>) {
     if list.try_push(L::LEVEL).is_ok() && L::LEVEL.height != 0 {
         collect::<L::Below>(list);
     }
+}
+
+/// The level of tables that entries name; refused, at compile time, if they are too small for that.
+const fn named<L: PageTableLevel>() -> Level {
+    let enough = L::LEVEL.table_lg2::<L::Format>() >= <L::Format as Format>::TABLE_LG2;
+    assert!(enough, "an entry would forget a part of the address of so small a table");
+    L::LEVEL
 }
 
 /// Refuses, at compile time, a list of levels that this crate cannot walk.

@@ -35,6 +35,7 @@ const LEAF_BITS: u64 =
 unsafe impl Format for OddFormat {
     type Word = u64;
     const PAGE_LG2: u8 = 10;
+    const TABLE_LG2: u8 = 6;
     const PRESENT: u64 = VALID;
     const LOCK: u64 = 1 << 60;
     const TWIN: u64 = 1 << 61;
