@@ -15,6 +15,7 @@ use pgtable::{
     RootCell, Setup, Space, Strategy, TableAt, VirtAddr,
 };
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// x86-64, were it as strict as Arm.
 enum Strict {}
@@ -150,4 +151,23 @@ fn aliases_are_refused() {
     let done = session.leave();
     assert_eq!((done.tables(), done.shared), (3, 1));
     assert_eq!(space.translate(VirtAddr(9 << 21)).unwrap().frame, PhysAddr(0x5000));
+}
+
+/// A shootdown that panics acknowledges nothing; the table is named again, and stays where it is.
+#[test]
+fn a_panicking_shootdown_leaves_no_name_broken() {
+    let (memory, cell) = (Memory::new(), RootCell::new());
+    let host = Watch::new(&memory);
+    let mut space = space::<Strict, _>(&host, &cell);
+    space.map(page(0), frame(0x5000), plain()).unwrap();
+    let picture = memory.picture();
+    host.at_shoot_down(|_| panic!("no answer"));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        space.enter().migrate_pmd_entry(VirtAddr(0), anywhere).map(|_| ())
+    }));
+    assert!(result.is_err());
+    assert_eq!(memory.picture(), picture);
+    host.at_shoot_down(|_| {});
+    assert!(space.enter().migrate_pmd_entry(VirtAddr(0), anywhere).unwrap().is_some());
+    assert_eq!(space.translate(VirtAddr(0)).unwrap().frame, PhysAddr(0x5000));
 }

@@ -45,12 +45,13 @@ mod sweep;
 pub(crate) use delimbo::delimbo;
 pub use policy::{Moved, Placement, Statistics, TableAt};
 
-use crate::addr::Span;
+use crate::addr::{PhysAddr, Span};
 use crate::gather::Gather;
 use crate::level::{Arch, Config, Error, Fields, Format, PageTableLevel, Strategy};
 use crate::limbo::{Due, Limbo, Record};
 use crate::table::{Host, RootCell, Spare, Table, give_back, table_lg2};
 use crate::walk::{FormatOf, Ground};
+use core::marker::PhantomData;
 use policy::tally;
 use slot::Slot;
 
@@ -143,12 +144,13 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         S: Slot<C, H, M>,
     {
         slot.break_name(self);
-        // Global translations are among what the pages of any table may have left.
-        self.shoot_down(Due { extent: slot.extent(), everywhere: true });
-        spare.copy(old);
-        let new = spare.into_live(old);
-        slot.make_name(self, old.frame(), new.frame());
         let (frame, height) = (old.frame(), M::LEVEL.height);
+        let mut broken = Broken { mover: self, slot, was: frame, now: frame, level: PhantomData };
+        // Global translations are among what the pages of any table may have left.
+        broken.mover.shoot_down(Due { extent: slot.extent(), everywhere: true });
+        spare.copy(old);
+        broken.now = spare.into_live(old).frame();
+        drop(broken);
         self.ground.host.table_gone(frame, height);
         give_back(self.ground.host, frame, height, table_lg2::<M>());
         tally(&mut self.statistics.freed, height);
@@ -164,5 +166,33 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         });
         self.limbo.set_interrupted(false);
         self.statistics.shootdowns = self.statistics.shootdowns.saturating_add(1);
+    }
+}
+
+/// A name that was taken away for a while. Dropped, it names a table again: the new one, or, if the host
+/// has panicked before there is one, the old one.
+struct Broken<'b, 'a, C, H, M, S>
+where
+    C: Config,
+    H: Host,
+    M: PageTableLevel<Format = FormatOf<C>>,
+    S: Slot<C, H, M>,
+{
+    mover: &'b mut Mover<'a, C, H>,
+    slot: &'b S,
+    was: PhysAddr,
+    now: PhysAddr,
+    level: PhantomData<M>,
+}
+
+impl<C, H, M, S> Drop for Broken<'_, '_, C, H, M, S>
+where
+    C: Config,
+    H: Host,
+    M: PageTableLevel<Format = FormatOf<C>>,
+    S: Slot<C, H, M>,
+{
+    fn drop(&mut self) {
+        self.slot.make_name(self.mover, self.was, self.now);
     }
 }
