@@ -35,10 +35,24 @@ use crate::table::{Host, Table, give_back, table_lg2};
 use arrayvec::ArrayVec;
 use core::fmt;
 use core::marker::PhantomData;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 /// A lifetime that can be neither stretched nor shrunk.
 pub(crate) type Brand<'g> = PhantomData<fn(&'g ()) -> &'g ()>;
+
+/// Whose a gather is: a number that no other space of this program has, before or after. (The place of
+/// a root cell, by which a host knows a space, is that of the next one as well.)
+///
+/// Where numbers have 32 bits, a gather would have to outlive four billion spaces to meet its own again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner(usize);
+
+impl Owner {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// A table that no live table names any more.
 #[derive(Clone, Copy)]
@@ -58,7 +72,7 @@ struct Unlinked {
 pub struct Gather<'g> {
     stale: Stale,
     tables: ArrayVec<Unlinked, { Gather::MAX_TABLES }>,
-    space: Option<SpaceId>,
+    owner: Option<Owner>,
     brand: Brand<'g>,
 }
 
@@ -73,7 +87,7 @@ impl Gather<'_> {
         work(Gather {
             stale: Stale::nothing(),
             tables: ArrayVec::new(),
-            space: None,
+            owner: None,
             brand: PhantomData,
         })
     }
@@ -94,8 +108,8 @@ impl<'g> Gather<'g> {
 
     /// Makes it the gather of one space; refused if it is another one's, whose host would not be told.
     #[inline]
-    pub(crate) fn bind(&mut self, space: SpaceId) -> Result<(), Error> {
-        if *self.space.get_or_insert(space) == space { Ok(()) } else { Err(Error::OtherGather) }
+    pub(crate) fn bind(&mut self, owner: Owner) -> Result<(), Error> {
+        if *self.owner.get_or_insert(owner) == owner { Ok(()) } else { Err(Error::OtherGather) }
     }
 
     /// Something is stale in one space, or (`None`) in every one.

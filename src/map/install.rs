@@ -41,23 +41,21 @@ pub(crate) trait Install {
 impl<C: Config, H: Host> Tree<'_, C, H> {
     /// Fills a span. The caller has asked [`admit`](Self::admit).
     pub(crate) fn install(&self, span: Span, what: &mut impl Install) -> Result<(), Error> {
-        let mut stage = Stage { tree: self, what, staged: None };
-        let result = self.walk(span, &mut stage);
-        let staged = stage.staged.and_then(|last| Span::inclusive(span.first(), last));
-        match (result, staged) {
-            (Ok(()), _) => self.walk(span, &mut Commit { tree: self, rights: what.rights() }),
-            (Err(error), None) => Err(error),
-            (Err(error), Some(staged)) => {
-                self.walk(staged, &mut Unstage { tree: self })?;
-                Err(error)
-            }
-        }
+        let mut stage = Stage { tree: self, what, first: span.first(), staged: None };
+        self.walk(span, &mut stage)?;
+        let rights = stage.what.rights();
+        stage.staged = None;
+        self.walk(span, &mut Commit { tree: self, rights })
     }
 }
 
-struct Stage<'a, 'r, C, H, I> {
+/// Dropped with something staged, by an error or by a closure of the caller's that panics, it takes that
+/// back.
+struct Stage<'a, 'r, C: Config, H: Host, I> {
     tree: &'a Tree<'r, C, H>,
     what: &'a mut I,
+    /// The first byte of the span.
+    first: VirtAddr,
     /// The last byte of what has been staged.
     staged: Option<VirtAddr>,
 }
@@ -85,6 +83,16 @@ impl<C: Config, H: Host, I: Install> Stage<'_, '_, C, H, I> {
         }
         let user = self.what.rights().contains(Rights::USER);
         Ok(L::Format::table(L::LEVEL, table.into_live().frame(), user))
+    }
+}
+
+impl<C: Config, H: Host, I> Drop for Stage<'_, '_, C, H, I> {
+    fn drop(&mut self) {
+        let staged = self.staged.and_then(|last| Span::inclusive(self.first, last));
+        if let Some(staged) = staged {
+            // The same walk has come this way, and it did not fail.
+            let _ = self.tree.walk(staged, &mut Unstage { tree: self.tree });
+        }
     }
 }
 
@@ -140,8 +148,11 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Commit<'_, '_, C, H> {
         &mut self,
         spot: &Spot<L>,
     ) -> Result<Step, Error> {
-        if let Entry::Table(_) = spot.seen.entry() {
-            return Ok(Step::Into);
+        match spot.seen.entry() {
+            Entry::Table(_) => return Ok(Step::Into),
+            // By another name the walk has been here.
+            Entry::Leaf(_) => return Ok(Step::Over),
+            _ => {}
         }
         self.tree.ground().put(spot, spot.seen.raw | L::Format::PRESENT);
         spot.table.one_more(&self.tree.host);

@@ -104,9 +104,10 @@ impl<'a, C: Config, H: Host> Cutter<'a, '_, '_, C, H> {
             let page = Span::around(at, FormatOf::<C>::PAGE_LG2);
             self.tree.descend(page, self)?;
         }
-        // Under another name the same leaf may have been the other end.
+        // Under another name the same leaf may have been the other end, and was cut there only.
         if spot.table.see(spot.index, &self.tree.limits).entry() != spot.seen.entry() {
-            return Ok(());
+            drop(pieces);
+            return self.tree.descend(Span::around(spot.at(), FormatOf::<C>::PAGE_LG2), self);
         }
         // From here on nothing fails.
         let table = pieces.into_live();

@@ -1,7 +1,7 @@
 //! A space as the verbs see it.
 
 use crate::addr::{PhysAddr, Span};
-use crate::gather::Gather;
+use crate::gather::{Gather, Owner};
 use crate::level::{
     Attrs, Config, Error, Feature, Format, Limits, PageTableLevel, levels, relocatable,
 };
@@ -14,6 +14,7 @@ use core::marker::PhantomData;
 pub(crate) struct Tree<'r, C, H> {
     pub(crate) host: H,
     pub(crate) cell: &'r RootCell,
+    pub(crate) owner: Owner,
     pub(crate) limits: Limits,
     pub(crate) names: Names,
     pub(crate) half: Half,
@@ -74,7 +75,7 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
     #[inline]
     pub(crate) fn admit_with(&self, span: Span, gather: &mut Gather<'_>) -> Result<(), Error> {
         self.ground().admit(span)?;
-        gather.bind(self.cell.id())
+        gather.bind(self.owner)
     }
 
     /// Refuses page sizes that this mode, or this CPU, does not have.

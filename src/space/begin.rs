@@ -2,8 +2,9 @@
 
 use super::Space;
 use super::setup::{KernelHalf, Part, Setup};
-use crate::addr::{PhysAddr, Span, VirtAddr};
-use crate::level::{Arch, Config, Entry, Error, Feature, Fields, Format, PageTableLevel};
+use crate::addr::{PhysAddr, Span, VirtAddr, low_bits};
+use crate::gather::Owner;
+use crate::level::{Arch, Config, Entry, Error, Feature, Fields, Format, Limits, PageTableLevel};
 use crate::limbo::Limbo;
 use crate::map::{Check, Tree};
 use crate::table::{Fresh, Host, RootCell, Roots, Table, table_lg2, with_roots};
@@ -16,7 +17,9 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// # Errors
     /// [`Error::BadRoot`] if the cell is in use; [`Error::OutOfMemory`] and [`Error::BadTable`] from
     /// the host's frames; [`Error::BadSpan`], [`Error::SelfMap`], [`Error::Unsupported`] for a setup
-    /// that the mode does not have; [`Error::RootList`] if the host's list does not take the root.
+    /// that the mode does not have; [`Error::Unsupported`] and [`Error::TooWide`] for limits that the
+    /// kernel's half goes beyond; [`Error::RootList`] if the host's list does not take the root, or the
+    /// half is another host's.
     pub fn new(host: H, cell: &'r RootCell, setup: Setup<'_, C::Arch>) -> Result<Self, Error> {
         let tree = prepared::<C, H>(host, cell, &setup)?;
         let claim = cell.claim()?;
@@ -41,8 +44,10 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// # Safety
     /// `root` is the root of a tree of this mode. Every table of it is reached by the host, and may
     /// be given to [`Host::free`]. From now on nobody but this space changes it, but for hardware's
-    /// accessed and dirty bits. With [`Names::Unique`](crate::Names::Unique) (the default), no table outside the shared
-    /// half is named twice.
+    /// accessed and dirty bits. With [`Names::Unique`](crate::Names::Unique) (the default), no table
+    /// outside the shared half is named twice. With `Names::Aliased`, no verb changes the entries of a
+    /// table that is named as one of two heights (but for a declared self-map): such tables are to be
+    /// looked at.
     ///
     /// # Errors
     /// [`Error::SoftwareBits`] if a table entry uses bits that are the crate's; [`Error::Cycle`] for
@@ -90,13 +95,34 @@ fn prepared<'r, C: Config, H: Host>(
         }
     }
     check_self_map::<C>(setup.self_map, half)?;
-    let limits = C::Arch::LIMITS.narrowed(setup.limits.unwrap_or(C::Arch::LIMITS));
+    let limits = limits::<C>(setup)?;
     let smallest = FormatOf::<C>::PAGE_LG2;
     if limits.largest_leaf_lg2 < smallest {
         return Err(Error::Unsupported(Feature::PageSize(smallest)));
     }
     let (names, self_map) = (setup.names, setup.self_map);
-    Ok(Tree { host, cell, limits, names, half, self_map, limbo: Limbo::new(), config: PhantomData })
+    let (owner, limbo, config) = (Owner::new(), Limbo::new(), PhantomData);
+    Ok(Tree { host, cell, owner, limits, names, half, self_map, limbo, config })
+}
+
+/// The limits of a space. What the kernel's half may hold must be read for what it is: with narrower
+/// limits, a leaf could be taken for a table.
+fn limits<C: Config>(setup: &Setup<'_, C::Arch>) -> Result<Limits, Error> {
+    let Part::Guest(half) = setup.half else {
+        return Ok(C::Arch::LIMITS.narrowed(setup.limits.unwrap_or(C::Arch::LIMITS)));
+    };
+    let (kernel, limits) = (half.limits, setup.limits.unwrap_or(half.limits));
+    if limits.largest_leaf_lg2 < kernel.largest_leaf_lg2 {
+        return Err(Error::Unsupported(Feature::PageSize(kernel.largest_leaf_lg2)));
+    }
+    if kernel.no_execute && !limits.no_execute {
+        return Err(Error::Unsupported(Feature::NoExecute));
+    }
+    if limits.phys_bits < kernel.phys_bits {
+        let frame = PhysAddr(low_bits(kernel.phys_bits));
+        return Err(Error::TooWide { frame, bits: limits.phys_bits });
+    }
+    Ok(C::Arch::LIMITS.narrowed(limits))
 }
 
 /// A self-map must be a root entry outside the shared half (in another space it would name that
@@ -206,7 +232,7 @@ fn join<C: Config, H: Host>(
     let (kernel, _): (Table<RootOf<C>>, _) = half.cell.table(&tree.host)?;
     let mut known = false;
     list.each(&mut |listed| known |= listed == kernel.frame());
-    if !known {
+    if !known || kernel.live().place() != half.place {
         return Err(Error::RootList(kernel.frame()));
     }
     let used = FormatOf::<C>::mask(level, Fields::ACCESSED | Fields::DIRTY);

@@ -98,7 +98,7 @@ impl<C: Config, H: Host> Cursor<'_, '_, C, H> {
     /// As there. The cursor stays.
     #[inline]
     pub fn unmap<'g>(&mut self, gather: &mut Gather<'g>) -> Result<Gone<'g>, Error> {
-        gather.bind(self.tree.cell.id())?;
+        gather.bind(self.tree.owner)?;
         let (page, window) = self.here()?;
         let size_lg2 = FormatOf::<C>::PAGE_LG2;
         let Some(window) = window else {
@@ -127,7 +127,7 @@ impl<C: Config, H: Host> Cursor<'_, '_, C, H> {
         change: impl Into<Change>,
         gather: &mut Gather<'_>,
     ) -> Result<(), Error> {
-        gather.bind(self.tree.cell.id())?;
+        gather.bind(self.tree.owner)?;
         let (page, window) = self.here()?;
         let (change, size_lg2) = (change.into(), FormatOf::<C>::PAGE_LG2);
         match window {
@@ -154,7 +154,7 @@ impl<C: Config, H: Host> Cursor<'_, '_, C, H> {
         used: Used,
         gather: &mut Gather<'_>,
     ) -> Result<Option<UsedPage>, Error> {
-        gather.bind(self.tree.cell.id())?;
+        gather.bind(self.tree.owner)?;
         let (page, window) = self.here()?;
         let mut found = None;
         let mut scan = self.tree.scanner(used, gather, |page| found = Some(page));

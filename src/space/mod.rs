@@ -85,7 +85,11 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// What other spaces need to share the kernel half, if this is the kernel's own space.
     pub fn kernel_half(&self) -> Option<KernelHalf<'_, C::Arch>> {
         match self.tree.half {
-            Half::Owner(span) => Some(KernelHalf::new(self.tree.cell, span)),
+            Half::Owner(span) => {
+                let (cell, limits) = (self.tree.cell, self.tree.limits);
+                let place = self.tree.root().map_or(0, |root| root.live().place());
+                Some(KernelHalf { cell, span, limits, place, arch: PhantomData })
+            }
             Half::Apart | Half::Guest(_) => None,
         }
     }
@@ -96,7 +100,7 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// [`Error::OtherGather`] if another space has used the gather. It is dropped, and its frames stay
     /// shut.
     pub fn finish<'g>(&self, mut gather: Gather<'g>) -> Result<Flushed<'g>, Error> {
-        gather.bind(self.id())?;
+        gather.bind(self.tree.owner)?;
         gather.flush(&self.tree.host);
         Ok(gather.flushed())
     }
@@ -213,6 +217,7 @@ fn dismantle<'g, C: Config, H: Host>(
     let tree = Tree::<C, _> {
         host: &tree.host,
         cell: &cell,
+        owner: tree.owner,
         limits: tree.limits,
         names: tree.names,
         half: tree.half,

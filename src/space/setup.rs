@@ -24,14 +24,13 @@ use core::marker::PhantomData;
 pub struct KernelHalf<'r, A> {
     pub(super) cell: &'r RootCell,
     pub(super) span: Span,
-    arch: PhantomData<A>,
+    pub(super) limits: Limits,
+    /// Where the kernel's host reaches its root.
+    pub(super) place: usize,
+    pub(super) arch: PhantomData<A>,
 }
 
-impl<'r, A> KernelHalf<'r, A> {
-    pub(super) const fn new(cell: &'r RootCell, span: Span) -> Self {
-        Self { cell, span, arch: PhantomData }
-    }
-
+impl<A> KernelHalf<'_, A> {
     /// The shared addresses.
     #[must_use]
     pub const fn span(&self) -> Span {
@@ -97,7 +96,8 @@ impl<'k, A: Arch> Setup<'k, A> {
         Self { limits: None, names: Names::Unique, half: Part::Apart, self_map: None }
     }
 
-    /// What this CPU can do; more than the mode allows does not count.
+    /// What this CPU can do; more than the mode allows does not count. A space that shares the kernel's
+    /// half and is not told has the limits of the kernel's own.
     #[must_use]
     pub const fn limits(self, limits: Limits) -> Self {
         Self { limits: Some(limits), ..self }
@@ -120,7 +120,9 @@ impl<'k, A: Arch> Setup<'k, A> {
         Self { half: Part::Owner(shared), ..self }
     }
 
-    /// This space shares the kernel's half. (Of this and [`kernel`](Self::kernel), the last counts.)
+    /// This space shares the kernel's half: that of a space of the same host, or of one that reaches
+    /// the same memory at the same place. What it must be able to read there it must have limits for.
+    /// (Of this and [`kernel`](Self::kernel), the last counts.)
     #[must_use]
     pub const fn sharing(self, half: KernelHalf<'k, A>) -> Self {
         Self { half: Part::Guest(half), ..self }

@@ -39,6 +39,11 @@ impl<L: PageTableLevel> Words<L> {
         Self { first, level: PhantomData }
     }
 
+    /// Where they are: what tells the memory of one host from that of another.
+    pub(crate) fn place(self) -> usize {
+        self.first.as_ptr().addr()
+    }
+
     /// The same words, for the same level under another name.
     pub(super) fn as_of<M: PageTableLevel<Format = L::Format>>(self) -> Words<M> {
         Words { first: self.first, level: PhantomData }

@@ -114,10 +114,12 @@ impl<'h, C: Config, H: Host> Ground<'h, C, H> {
         Self::is_root::<L>() && matches!(self.half, Half::Guest(half) if half.covers(spot.whole))
     }
 
-    /// Whether every space has what this one has at `span`.
+    /// Whether every space has what this one has at `span`. By another name it may lie in the shared
+    /// half, too.
     #[inline]
     pub(crate) fn owns(&self, span: Span) -> bool {
-        matches!(self.half, Half::Owner(shared) if shared.intersect(span).is_some())
+        let aliased = self.names == Names::Aliased;
+        matches!(self.half, Half::Owner(shared) if aliased || shared.intersect(span).is_some())
     }
 
     /// Whether an entry of this level, for this span, stands in every root on the host's list.
