@@ -9,7 +9,9 @@ use common::watch::Watch;
 use common::x86::{flushing, frame, page, space};
 use common::{plain, setup};
 use pgtable::arch::x86::X86_64;
-use pgtable::{Attrs, Error, Gather, Host, Placement, RootCell, Space, Span, TableAt, VirtAddr};
+use pgtable::{
+    Attrs, Error, Gather, Host, PhysAddr, Placement, RootCell, Space, Span, TableAt, VirtAddr, View,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 type Of<'r, H> = Space<'r, X86_64, H>;
@@ -71,6 +73,29 @@ fn dropping_is_leaving() {
         assert_eq!((host.tables_in_use(), outer.statistics().tables_freed()), (tables, 1));
     }
     assert!(space.root() != old && host.stale().len() == 1);
+}
+
+#[test]
+fn a_suspended_batch_is_ended_by_the_next_session() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = with_tables(&host, &cell, 3);
+    let tables = host.tables_in_use();
+    let mut outer = space.enter();
+    let mut inner = outer.enter();
+    let root = inner.migrate_root(anywhere).unwrap().unwrap();
+    let done = inner.suspend();
+    assert_eq!((done.tables(), done.shootdowns, done.tables_freed()), (1, 0, 0));
+    assert_eq!(outer.statistics().tables(), 1, "what the inner one has done counts");
+    outer.suspend();
+    assert_eq!((host.tables_in_use(), host.stale().len()), (tables + 1, 0));
+    // Verbs in between go into both copies: whoever still walks the old root finds the page.
+    space.map(page(1 << 39), frame(0x9000), plain()).unwrap();
+    // SAFETY: the old root is in limbo, and so it is there.
+    let old = unsafe { View::<X86_64, _>::new(&&host, root.from, *space.limits()) }.unwrap();
+    assert_eq!(old.translate(VirtAddr(1 << 39)).unwrap().frame, PhysAddr(0x9000));
+    let done = space.enter().leave();
+    assert_eq!((done.shootdowns, done.tables_freed()), (1, 1));
+    assert!(!space.in_limbo(root.from));
 }
 
 #[test]

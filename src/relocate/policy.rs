@@ -105,8 +105,17 @@ impl Statistics {
     }
 
     /// Adds what another session has done.
+    ///
+    /// ```
+    /// use pgtable::Statistics;
+    /// let (mut sum, mut one) = (Statistics::default(), Statistics::default());
+    /// (one.shootdowns, one.moved[0]) = (1, 5);
+    /// sum.add(&one);
+    /// sum.add(&one);
+    /// assert_eq!((sum.shootdowns, sum.tables()), (2, 10));
+    /// ```
     #[inline]
-    pub(crate) fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         let all = |of: &mut [u64; MAX_LEVELS], more: &[u64; MAX_LEVELS]| {
             of.iter_mut().zip(more).for_each(|(count, &more)| *count = count.saturating_add(more));
         };

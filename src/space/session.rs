@@ -5,6 +5,7 @@ use crate::level::{Config, relocatable};
 use crate::relocate::{Mover, Statistics};
 use crate::table::Host;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 
 /// A space in relocation mode: its tables can be moved, and all its verbs go on working.
@@ -89,6 +90,35 @@ impl<'r, C: Config, H: Host> Session<'_, 'r, C, H> {
     pub fn leave(mut self) -> Statistics {
         self.end_batch();
         self.statistics
+    }
+
+    /// Leaves relocation mode and leaves the batch open: what is in limbo stays there, and the end of
+    /// the next session ends it. For a kernel that has its space behind a lock, and lets others in
+    /// between two moves: all verbs go on working, and a fault can be served.
+    ///
+    /// ```
+    /// # mod simulated { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/memory.rs")); }
+    /// # use pgtable::*;
+    /// # let (host, cell) = (simulated::Memory::new(), RootCell::new());
+    /// # let mut space = Space::<arch::x86::X86_64, _>::new(&host, &cell, Setup::new())?;
+    /// # let page = Page::<Size4KiB>::new(VirtAddr(0x1000)).unwrap();
+    /// let mut session = space.enter();
+    /// let moved = session.migrate_root(|_| Placement::Anywhere)?.unwrap();
+    /// assert_eq!(session.suspend().shootdowns, 0);
+    /// assert!(space.in_limbo(moved.from));
+    /// space.map(page, Frame::new(PhysAddr(0x5000)).unwrap(), Attrs::DATA)?; // in both copies
+    /// assert_eq!(space.enter().leave().shootdowns, 1);
+    /// assert!(!space.in_limbo(moved.from));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[allow(clippy::must_use_candidate)] // who leaves need not ask
+    pub fn suspend(self) -> Statistics {
+        let mut session = ManuallyDrop::new(self);
+        let done = session.statistics;
+        if let Some(outer) = &mut session.outer {
+            outer.add(&done);
+        }
+        done
     }
 
     pub(super) fn mover(&mut self) -> Mover<'_, C, H> {

@@ -82,5 +82,7 @@ pub fn root_for_others() -> u64 {
     address((&raw const boot_root).cast())
 }
 
+pub use crate::layout::LOADED;
+
 /// The root that was loaded when paging went on.
 pub const FIRST_ROOT: u64 = ROOT as u64;

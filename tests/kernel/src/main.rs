@@ -8,11 +8,13 @@
 mod acpi;
 mod apic;
 mod boot;
+mod checks;
 mod cpus;
 mod descriptors;
 mod frames;
 mod host;
 mod io;
+#[allow(dead_code)] // the other modes are there as well
 mod layout;
 mod lock;
 mod memory;
@@ -39,6 +41,7 @@ extern "C" fn entry(cpu: u32, info: u32) -> ! {
         say!("FAIL {}: {error}", report::stage());
         io::switch_off(false);
     }
+    checks::all();
     let (good, bad) = report::counts();
     say!("done: {good} good, {bad} bad");
     io::switch_off(bad == 0);

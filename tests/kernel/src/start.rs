@@ -2,7 +2,7 @@
 
 use crate::host::Kernel;
 use crate::io::{quiet_old_controllers, say};
-use crate::layout::HIGH;
+use crate::layout::{HIGH, IDENTITY_BYTES};
 use crate::mode::{LAYOUT, Mode, NO_EXECUTE, PAGE, can, data, shared};
 use crate::spaces::{Here, KERNEL};
 use crate::{acpi, apic, boot, cpus, frames, memory, report};
@@ -25,7 +25,12 @@ pub fn first_cpu(info: u32) -> Result<(), Error> {
     describe(&nodes);
     report::begin("boot");
     report::verdict(two, format_args!("{} CPUs", cpus::online().count()));
-    Ok(())
+    let first = span(0, IDENTITY_BYTES);
+    let mut kernel = KERNEL.lock();
+    Gather::scope(|mut gather| {
+        kernel.unmap_range(first, &mut gather, drop)?;
+        kernel.finish(gather).map(|_| ())
+    })
 }
 
 /// What another CPU does.

@@ -158,6 +158,18 @@ fn retry(at: usize) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// How many pages may be given back until the next round: each costs a shootdown.
+static RELEASES: AtomicUsize = AtomicUsize::new(0);
+
+/// Lets some more be given back.
+pub fn allow_releases() {
+    RELEASES.store(6, NOTE);
+}
+
+fn may_release() -> bool {
+    RELEASES.fetch_update(NOTE, NOTE, |left| left.checked_sub(1)).is_ok()
+}
+
 static STOP: AtomicBool = AtomicBool::new(false);
 static PAUSE: AtomicBool = AtomicBool::new(false);
 static PAUSED: AtomicBool = AtomicBool::new(false);
@@ -190,7 +202,7 @@ pub fn run() {
 
 fn step(random: usize) {
     let number = (random >> 8) % (ALL + PLACES);
-    if number < ALL && is_on_demand(number) && random & 0xf0 == 0 {
+    if number < ALL && is_on_demand(number) && random & 0xf0 == 0 && may_release() {
         return release(number);
     }
     access(number, random & 1 != 0, random);
