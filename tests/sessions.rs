@@ -91,7 +91,7 @@ fn a_suspended_batch_is_ended_by_the_next_session() {
     // Verbs in between go into both copies: whoever still walks the old root finds the page.
     space.map(page(1 << 39), frame(0x9000), plain()).unwrap();
     // SAFETY: the old root is in limbo, and so it is there.
-    let old = unsafe { View::<X86_64, _>::new(&&host, root.from, *space.limits()) }.unwrap();
+    let old = unsafe { View::<X86_64, _>::new(&host, root.from, *space.limits()) }.unwrap();
     assert_eq!(old.translate(VirtAddr(1 << 39)).unwrap().frame, PhysAddr(0x9000));
     let done = space.enter().leave();
     assert_eq!((done.shootdowns, done.tables_freed()), (1, 1));
@@ -230,7 +230,7 @@ fn a_panicking_shootdown_leaves_everything_in_limbo() {
     assert_eq!(calls.get(), 1, "it is not tried again while that unwinds");
     assert!(old.keys().all(|frame| memory.in_use().contains_key(frame)));
     host.at_shoot_down(|_| {});
-    assert!(old.keys().all(|&frame| space.in_limbo(pgtable::PhysAddr(frame))));
+    assert!(old.keys().all(|&frame| space.in_limbo(PhysAddr(frame))));
     space.map(page(0x5000), frame(0x7000), plain()).unwrap();
     let done = space.enter().leave();
     assert_eq!((done.tables_freed() as usize, done.shootdowns), (old.len(), 1));

@@ -108,3 +108,9 @@ boot_info:
 .globl boot_root
 boot_root:
     .long {ROOT}
+
+# As it was before.
+.if {LONG}
+.code64
+.endif
+.text

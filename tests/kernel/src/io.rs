@@ -60,6 +60,12 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// Eight bits at a time.
+pub fn set_line_up() {
+    // SAFETY: the line's control register.
+    unsafe { write_port(COM1 + 3, 0b11) };
+}
+
 /// Switches the interrupt controllers of old off: nothing here uses them.
 pub fn quiet_old_controllers() {
     for port in [0x21, 0xa1] {

@@ -42,8 +42,8 @@ extern "C" fn entry(cpu: u32, info: u32) -> ! {
         io::switch_off(false);
     }
     checks::all();
-    let (good, bad) = report::counts();
-    say!("done: {good} good, {bad} bad");
+    let [good, bad, skipped] = report::counts();
+    say!("done: {good} good, {bad} bad, {skipped} skipped of {}", checks::COUNT);
     io::switch_off(bad == 0);
 }
 

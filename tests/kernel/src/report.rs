@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 static STAGE: Lock<&str> = Lock::new("boot");
 static GOOD: AtomicUsize = AtomicUsize::new(0);
 static BAD: AtomicUsize = AtomicUsize::new(0);
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 
 /// A check begins.
 pub fn begin(name: &'static str) {
@@ -28,10 +29,11 @@ pub fn verdict(good: bool, text: Arguments<'_>) {
 
 /// The check cannot be made in this mode, or on this machine.
 pub fn skip(why: &str) {
+    SKIPPED.fetch_add(1, Ordering::Relaxed);
     say!("skip {}: {why}", stage());
 }
 
-/// How many were good, and how many were not.
-pub fn counts() -> (usize, usize) {
-    (GOOD.load(Ordering::Relaxed), BAD.load(Ordering::Relaxed))
+/// How many were good, how many were not, and how many could not be made.
+pub fn counts() -> [usize; 3] {
+    [&GOOD, &BAD, &SKIPPED].map(|count| count.load(Ordering::Relaxed))
 }

@@ -1,7 +1,7 @@
 //! From the first instruction in Rust to two CPUs on the kernel's own space.
 
 use crate::host::Kernel;
-use crate::io::{quiet_old_controllers, say};
+use crate::io::{quiet_old_controllers, say, set_line_up};
 use crate::layout::{HIGH, IDENTITY_BYTES};
 use crate::mode::{LAYOUT, Mode, NO_EXECUTE, PAGE, can, data, shared};
 use crate::spaces::{Here, KERNEL};
@@ -11,6 +11,7 @@ use pgtable::{Arch, Error, Gather, PhysAddr, Rights, Setup, Space, Span, VirtAdd
 
 /// What CPU 0 does.
 pub fn first_cpu(info: u32) -> Result<(), Error> {
+    set_line_up();
     quiet_old_controllers();
     let nodes = acpi::Nodes::read();
     let [.., end] = boot::image();
