@@ -10,7 +10,7 @@ use common::x86::{flushing, frame, page, space};
 use common::{plain, setup};
 use pgtable::arch::x86::X86_64;
 use pgtable::{
-    Attrs, Error, Gather, Host, PhysAddr, Placement, RootCell, Space, Span, TableAt, VirtAddr, View,
+    Attrs, Error, Gather, Host, PhysAddr, Placement, RootCell, Space, Span, TableAt, View, VirtAddr,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -58,7 +58,8 @@ fn main() {
     let (root, bytes) = made.expect("the first tables can be built");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(out.join("tables.bin"), &bytes).expect("the output folder can be written to");
-    let text = format!("const ROOT: u32 = {:#x};\nconst BYTES: usize = {:#x};\n", root.0, bytes.len());
+    let text =
+        format!("const ROOT: u32 = {:#x};\nconst BYTES: usize = {:#x};\n", root.0, bytes.len());
     fs::write(out.join("tables.rs"), text).expect("the output folder can be written to");
     link(&layout);
 }

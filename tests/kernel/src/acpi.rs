@@ -25,7 +25,8 @@ pub fn memory(info: u32) -> impl Iterator<Item = (u64, u64)> + Clone {
 
 /// One of the firmware's tables: where its bytes after the header are, and where they end.
 fn table(signature: [u8; 4]) -> Option<(u64, u64)> {
-    let pointer = (0xe_0000..0x10_0000).step_by(16).find(|&at| peek::<[u8; 8]>(at) == *b"RSD PTR ")?;
+    let pointer =
+        (0xe_0000..0x10_0000).step_by(16).find(|&at| peek::<[u8; 8]>(at) == *b"RSD PTR ")?;
     let list = u64::from(peek::<u32>(pointer + 16));
     let end = list + u64::from(peek::<u32>(list + 4));
     let mut tables = (list + 36..end).step_by(4).map(|at| u64::from(peek::<u32>(at)));

@@ -1,6 +1,5 @@
 //! The first instructions, and the tables that they load.
 
-use crate::entry;
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 
@@ -13,11 +12,8 @@ const STACK_LG2: usize = 16;
 const LONG: usize = cfg!(target_arch = "x86_64") as usize;
 const WIDE: bool = cfg!(any(target_arch = "x86_64", feature = "pae"));
 /// Control registers (Intel SDM volume 3A, section 2.5): PSE or PAE, PGE, OSFXSR and OSXMMEXCPT, LA57.
-const CR4: usize = 1 << 4
-    | (WIDE as usize) << 5
-    | 0b111 << 7
-    | 1 << 10
-    | (cfg!(feature = "la57") as usize) << 12;
+const CR4: usize =
+    1 << 4 | (WIDE as usize) << 5 | 0b111 << 7 | 1 << 10 | (cfg!(feature = "la57") as usize) << 12;
 /// LME, NXE.
 const EFER: usize = (WIDE as usize) << 11 | LONG << 8;
 /// PG, WP, NE, ET, MP, PE.
@@ -31,7 +27,6 @@ pub struct Raw<T>(UnsafeCell<T>);
 unsafe impl<T> Sync for Raw<T> {}
 
 #[unsafe(link_section = ".tables")]
-#[used]
 static TABLES: Raw<[u8; BYTES]> =
     Raw(UnsafeCell::new(*include_bytes!(concat!(env!("OUT_DIR"), "/tables.bin"))));
 
@@ -46,7 +41,7 @@ global_asm!(
     EFER = const EFER,
     STACK_LG2 = const STACK_LG2,
     STACKS = sym STACKS,
-    ENTRY = sym entry,
+    TABLES = sym TABLES,
     options(att_syntax)
 );
 
@@ -73,7 +68,8 @@ pub fn image() -> [u64; 4] {
 
 /// Where the code for other CPUs is in memory, and how long it is.
 pub fn trampoline() -> (u64, usize) {
-    let (first, end) = (address(&raw const boot_trampoline), address(&raw const boot_trampoline_end));
+    let (first, end) =
+        (address(&raw const boot_trampoline), address(&raw const boot_trampoline_end));
     (first, usize::try_from(end - first).unwrap_or(0))
 }
 

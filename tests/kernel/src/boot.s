@@ -77,7 +77,7 @@ protected:
     shrl ${STACK_LG2}, %edi
     decl %edi
     movl boot_info, %esi
-    movabsq ${ENTRY}, %rax
+    movabsq $kernel_entry, %rax
     call *%rax
 .code32
 .else
@@ -88,7 +88,7 @@ protected:
     subl $8, %esp
     pushl boot_info
     pushl %ebp
-    movl ${ENTRY}, %eax
+    movl $kernel_entry, %eax
     call *%eax
 .endif
     ud2
@@ -103,6 +103,7 @@ boot_gdt_end:
 boot_gdt_pointer:
     .word boot_gdt_end - boot_gdt - 1
     .long boot_gdt
+    .long {TABLES}                      # so that they are linked
 boot_info:
     .long 0
 .globl boot_root

@@ -28,9 +28,16 @@ type Interrupts = [u64; 256 * if LONG { 2 } else { 1 }];
 
 static TASK_STATES: [Cell<Task>; CPUS] = [const { Cell(UnsafeCell::new(Task([0; 26]))) }; CPUS];
 static SEGMENTS: [Cell<Segments>; CPUS] = [const {
-    Cell(UnsafeCell::new(
-        [0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x00af_9b00_0000_ffff, 0, 0, 0, 0],
-    ))
+    Cell(UnsafeCell::new([
+        0,
+        0x00cf_9b00_0000_ffff,
+        0x00cf_9300_0000_ffff,
+        0x00af_9b00_0000_ffff,
+        0,
+        0,
+        0,
+        0,
+    ]))
 }; CPUS];
 static INTERRUPTS: [Cell<Interrupts>; CPUS] =
     [const { Cell(UnsafeCell::new([0; 256 * if LONG { 2 } else { 1 }])) }; CPUS];

@@ -83,7 +83,7 @@ impl Frames {
         let mut index = usize::try_from((aligned - run.first) / PAGE).ok()?;
         while index + frames <= run.frames {
             let bit = run.bit + index;
-            if frames == 1 && bit % 64 == 0 && self.used[bit / 64] == !0 {
+            if frames == 1 && bit.is_multiple_of(64) && self.used[bit / 64] == !0 {
                 index += 64;
                 continue;
             }
@@ -102,7 +102,8 @@ impl Frames {
             last <= highest.0 && node.is_none_or(|node| run.node == node) && run.frames > 0
         };
         // The highest memory first: what cannot hold wide addresses shows.
-        let found = self.runs.iter().rev().filter(wanted).find_map(|run| self.place_in(run, frames))?;
+        let found =
+            self.runs.iter().rev().filter(wanted).find_map(|run| self.place_in(run, frames))?;
         for frame in (0..frames).map(|index| found + index as u64 * PAGE) {
             let (bit, _) = self.bit_of(frame)?;
             set(&mut self.used, bit, true);
@@ -197,7 +198,7 @@ pub fn mebibytes(node: u32) -> [u64; 2] {
     let frames = FRAMES.lock();
     let runs = frames.runs.iter().filter(|run| run.node == node);
     runs.fold([0; 2], |mut sums, run| {
-        sums[usize::from(run.first >= crate::layout::HIGH)] += run.frames as u64 * PAGE >> 20;
+        sums[usize::from(run.first >= crate::layout::HIGH)] += (run.frames as u64 * PAGE) >> 20;
         sums
     })
 }

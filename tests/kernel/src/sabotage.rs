@@ -1,30 +1,47 @@
 //! Negative controls: duties of the kernel that are broken on purpose, by flags of the build. Each
 //! must be found out by a check, so that what the checks say counts.
 
+use crate::lock::Lock;
 use crate::spaces::Slot;
-use crate::work;
+use crate::{Build, work};
 use core::sync::atomic::{AtomicBool, Ordering};
 use pgtable::arch::native;
 use pgtable::{Extent, PhysAddr, Stale};
 
-/// No shootdown after unmap.
-pub const UNMAP: bool = cfg!(feature = "no-unmap-shootdown");
-/// No shootdown after protect.
-pub const PROTECT: bool = cfg!(feature = "no-protect-shootdown");
-/// No shootdown after D was cleared.
-pub const DIRTY: bool = cfg!(feature = "no-dirty-shootdown");
-/// The root has moved, and no CPU loads it.
-pub const ROOT: bool = cfg!(feature = "no-root-reload");
-/// A directory of PAE has moved: CPUs drop every page of it, and do not load the root.
-const DIRECTORY: bool = cfg!(feature = "no-directory-reload");
-/// Global translations stay.
-const GLOBAL: bool = cfg!(feature = "no-global-flush");
+/// A duty that is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// No shootdown after unmap.
+    Unmap,
+    /// No shootdown after protect.
+    Protect,
+    /// No shootdown after D was cleared.
+    Dirty,
+    /// The root has moved, and no CPU loads it.
+    Root,
+    /// A directory has moved whose entry is in a register: CPUs drop every page of it, and do not
+    /// load the root.
+    Directory,
+    /// Global translations stay.
+    Global,
+}
+
+static DIRECTORY: AtomicBool = AtomicBool::new(false);
+static GLOBAL: AtomicBool = AtomicBool::new(false);
+static CONTROL: Lock<Option<Control>> = Lock::new(None);
+
+/// Leaves out what this build does.
+pub fn begin(build: Build) {
+    *CONTROL.lock() = build.control;
+    DIRECTORY.store(build.control == Some(Control::Directory), Ordering::Release);
+    GLOBAL.store(build.control == Some(Control::Global), Ordering::Release);
+}
 
 static SILENT: AtomicBool = AtomicBool::new(false);
 
-/// Does something, without shootdowns if this control is on.
-pub fn broken<R>(control: bool, work: impl FnOnce() -> R) -> R {
-    SILENT.store(control, Ordering::Release);
+/// Does something, without shootdowns if this is the duty that is left out.
+pub fn without<R>(control: Control, work: impl FnOnce() -> R) -> R {
+    SILENT.store(*CONTROL.lock() == Some(control), Ordering::Release);
     let result = work();
     SILENT.store(false, Ordering::Release);
     result
@@ -37,12 +54,12 @@ pub fn silent() -> bool {
 
 /// Drops less than what is stale, if a control says so.
 pub fn drop_instead(stale: &Stale, root: PhysAddr, slot: &Slot) -> bool {
-    if DIRECTORY && stale.extent() == Extent::Root {
+    if DIRECTORY.load(Ordering::Acquire) && stale.extent() == Extent::Root {
         // SAFETY: at level 0.
         work::pages().for_each(|at| unsafe { native::invalidate_page(at) });
         return true;
     }
-    if GLOBAL && stale.global() {
+    if GLOBAL.load(Ordering::Acquire) && stale.global() {
         // SAFETY: the kernel runs at level 0, in the half that all roots have.
         unsafe { native::load_root(root, slot.tag()) };
         return true;

@@ -88,6 +88,9 @@ fn page_fault(interrupted: &mut Interrupted) {
 /// The end.
 fn die(interrupted: &Interrupted, what: core::fmt::Arguments<'_>) -> ! {
     let (cpu, ip, error) = (cpus::number(), interrupted.ip, interrupted.error);
-    cry(format_args!("FAIL {}: {what} (error {error:#x}) on CPU {cpu} at {ip:#x}", report::stage()));
+    cry(format_args!(
+        "FAIL {}: {what} (error {error:#x}) on CPU {cpu} at {ip:#x}",
+        report::stage()
+    ));
     switch_off(false);
 }

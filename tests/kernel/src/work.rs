@@ -91,7 +91,7 @@ fn index_of(at: u64) -> Option<usize> {
 /// Where the word of a place is, and to which page it belongs.
 fn place(number: usize) -> (u64, usize) {
     if number < ALL {
-        return (page_at(number) + (number as u64 * 264 & (PAGE - 8)), number);
+        return (page_at(number) + ((number as u64 * 264) & (PAGE - 8)), number);
     }
     let step = (1 << Huge::SIZE_LG2) / PLACES as u64;
     (HUGE + (number - ALL) as u64 * (step + 8), ALL)
@@ -264,6 +264,15 @@ pub fn reset() {
     let Counts { accesses, wrong, lost, served, retried, released, compared } = &COUNTS;
     for counter in [accesses, wrong, lost, served, retried, released, compared] {
         counter.store(0, NOTE);
+    }
+}
+
+/// Waits until the worker has made so many accesses more.
+pub fn let_run(accesses: usize) {
+    let goal = COUNTS.accesses.load(WORD) + accesses;
+    while COUNTS.accesses.load(WORD) < goal {
+        shootdown::answer();
+        spin_loop();
     }
 }
 

@@ -3,8 +3,9 @@
 use super::{Stop, bad, flushing, good, new_frame, page, take_away, word_of};
 use crate::mode::{NO_EXECUTE, can, data};
 use crate::probe::{FETCH, Fault, PRESENT, WRITE};
+use crate::sabotage::{Control, without};
 use crate::spaces::PROCESS;
-use crate::{cpus, memory, probe, sabotage};
+use crate::{Build, cpus, memory, probe};
 use pgtable::{Attrs, Error, Feature, PhysAddr, Rights, Used};
 
 const AT: u64 = 0x5000_0000;
@@ -18,7 +19,7 @@ fn mapped(attrs: Attrs) -> Result<PhysAddr, Stop> {
 }
 
 /// Says whether two CPUs see one page.
-pub fn map() -> Result<(), Stop> {
+pub fn map(_: Build) -> Result<(), Stop> {
     let frame = mapped(data())?;
     // SAFETY: the frame is the process's.
     unsafe { memory::poke(frame.0, WORD) };
@@ -33,7 +34,7 @@ pub fn map() -> Result<(), Stop> {
 }
 
 /// A hole faults; a page that is mapped there then is found with no flush.
-pub fn fault() -> Result<(), Stop> {
+pub fn fault(_: Build) -> Result<(), Stop> {
     let expected = Fault { at: AT as usize, error: 0 };
     let fault = cpus::elsewhere(|| probe::read(AT));
     mapped(data())?;
@@ -46,10 +47,10 @@ pub fn fault() -> Result<(), Stop> {
 }
 
 /// A page that is gone is gone for the CPU that has just used it.
-pub fn unmap() -> Result<(), Stop> {
+pub fn unmap(_: Build) -> Result<(), Stop> {
     mapped(data())?;
     cpus::elsewhere(|| probe::write(AT, WORD))?;
-    let dirty = sabotage::broken(sabotage::UNMAP, || take_away(&mut PROCESS.lock(), AT))?;
+    let dirty = without(Control::Unmap, || take_away(&mut PROCESS.lock(), AT))?;
     match (cpus::elsewhere(|| probe::read(AT)), dirty) {
         (Err(Fault { error: 0, .. }), true) => good(format_args!("gone, and reported dirty")),
         (Ok(_), _) => bad(format_args!("a CPU still reads a page that is unmapped")),
@@ -59,14 +60,14 @@ pub fn unmap() -> Result<(), Stop> {
 }
 
 /// A page that is read-only now is so for the CPU that has just written to it.
-pub fn protect() -> Result<(), Stop> {
+pub fn protect(_: Build) -> Result<(), Stop> {
     mapped(data())?;
     cpus::elsewhere(|| probe::write(AT, WORD))?;
     let rights = |rights: Rights| {
         let to = can(rights).rights;
         flushing(&mut PROCESS.lock(), |space, gather| space.protect(page(AT), to, gather))
     };
-    sabotage::broken(sabotage::PROTECT, || rights(Rights::READ))?;
+    without(Control::Protect, || rights(Rights::READ))?;
     let write = cpus::elsewhere(|| probe::write(AT, WORD));
     let read = cpus::elsewhere(|| probe::read(AT));
     rights(Rights::READ | Rights::WRITE)?;
@@ -83,7 +84,7 @@ pub fn protect() -> Result<(), Stop> {
 }
 
 /// The same for executing.
-pub fn execute() -> Result<(), Stop> {
+pub fn execute(_: Build) -> Result<(), Stop> {
     const RETURN: u8 = 0xc3;
     let frame = mapped(Attrs::ALL)?;
     // SAFETY: the frame is the process's.
@@ -111,7 +112,7 @@ pub fn execute() -> Result<(), Stop> {
 }
 
 /// A write after D was cleared sets it again.
-pub fn dirty() -> Result<(), Stop> {
+pub fn dirty(_: Build) -> Result<(), Stop> {
     mapped(data())?;
     cpus::elsewhere(|| probe::write(AT, WORD))?;
     let scan = || {
@@ -121,7 +122,7 @@ pub fn dirty() -> Result<(), Stop> {
         })?;
         Ok::<_, Error>(pages)
     };
-    let first = sabotage::broken(sabotage::DIRTY, scan)?;
+    let first = without(Control::Dirty, scan)?;
     cpus::elsewhere(|| probe::write(AT, !WORD))?;
     match (first, scan()?, scan()?) {
         (1, 1, 0) => good(format_args!("cleared, and set again")),

@@ -5,7 +5,7 @@ use crate::layout::HIGH;
 use crate::mode::{Huge, LAYOUT, PAGE, can, data};
 use crate::probe::{Fault, PRESENT, WRITE};
 use crate::spaces::PROCESS;
-use crate::{cpus, frames, memory, probe, report, work};
+use crate::{Build, cpus, frames, memory, probe, report, work};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use pgtable::{Error, Frame, Page, PageSize, PhysAddr, Rights, Size4KiB, VirtAddr};
 
@@ -27,7 +27,7 @@ fn page() -> Page<Huge> {
 }
 
 /// Splitting: a piece that is read-only, beside one that is not.
-pub fn huge() -> Result<(), Stop> {
+pub fn huge(_: Build) -> Result<(), Stop> {
     mapped()?;
     cpus::elsewhere(|| probe::write(AT + PAGE, 1))?;
     let piece = Page::<Size4KiB>::containing(VirtAddr(AT + PAGE));
@@ -74,8 +74,8 @@ fn work_on_it() {
 }
 
 /// Split and promoted, again and again, under a CPU that works on it.
-pub fn promote() -> Result<(), Stop> {
-    let rounds = if cfg!(feature = "short") { 20 } else { 100 };
+pub fn promote(build: Build) -> Result<(), Stop> {
+    let rounds = if build.short { 20 } else { 100 };
     mapped()?;
     STOP.store(false, Ordering::SeqCst);
     cpus::start(&work_on_it);
@@ -104,7 +104,7 @@ fn split_and_promote(rounds: usize) -> Result<(), Error> {
 }
 
 /// Memory above 4 GiB, and the same address below it, are two pages.
-pub fn high() -> Result<(), Stop> {
+pub fn high(_: Build) -> Result<(), Stop> {
     let huge = LAYOUT.high == 0;
     let size_lg2 = if huge { Huge::SIZE_LG2 } else { Size4KiB::SIZE_LG2 };
     let taken = frames::take(size_lg2, PhysAddr(u64::MAX), None).ok_or(Stop::NoMemory)?;

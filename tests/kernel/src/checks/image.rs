@@ -4,11 +4,11 @@ use super::{Stop, bad, good};
 use crate::mode::NO_EXECUTE;
 use crate::probe::{Fault, PRESENT, WRITE};
 use crate::spaces::KERNEL;
-use crate::{boot, cpus, probe};
+use crate::{Build, boot, cpus, probe};
 use pgtable::VirtAddr;
 
 /// Code cannot be written to, data cannot be executed, and what was where memory is is gone.
-pub fn image() -> Result<(), Stop> {
+pub fn image(_: Build) -> Result<(), Stop> {
     let [code, _, data, _] = boot::image();
     let is = |found: Result<(), Fault>, error| found.is_err_and(|fault| fault.error == error);
     let (mut pages, mut wrong) = (0, 0);

@@ -10,7 +10,7 @@ use crate::boot::CPUS;
 use crate::host::Kernel;
 use crate::probe::Fault;
 use crate::spaces::{Here, KERNEL, PROCESS};
-use crate::{cpus, frames, memory, report, work};
+use crate::{Build, cpus, frames, memory, report, work};
 use core::fmt::Arguments;
 use pgtable::arch::native;
 use pgtable::{Error, Frame, Gather, Page, PhysAddr, Setup, Size4KiB, Space, VirtAddr};
@@ -34,7 +34,7 @@ impl From<Fault> for Stop {
     }
 }
 
-type Check = fn() -> Result<(), Stop>;
+type Check = fn(Build) -> Result<(), Stop>;
 
 const CHECKS: [(&str, Check); 15] = [
     ("image", image::image),
@@ -58,12 +58,12 @@ const CHECKS: [(&str, Check); 15] = [
 pub const COUNT: usize = CHECKS.len() + 1;
 
 /// Makes all checks, each with a process of its own that CPU 1 runs, and looks for what it has left.
-pub fn all() {
+pub fn all(build: Build) {
     assert!(cpus::online().count() == CPUS);
     for (name, check) in CHECKS {
         report::begin(name);
         let before = frames::counts();
-        if let Err(stop) = begin_process().and_then(|()| check()) {
+        if let Err(stop) = begin_process().and_then(|()| check(build)) {
             explain(stop);
         }
         if let Err(error) = end_process() {

@@ -6,24 +6,30 @@ use crate::io::say;
 use crate::mode::{Huge, PAGE, ROOT, data, shared};
 use crate::spaces::{Here, KERNEL, PROCESS, Slot};
 use crate::work::{ALL, COUNTS, HUGE, PAGES, WINDOWS};
-use crate::{cpus, frames, shootdown, work};
+use crate::{Build, cpus, frames, shootdown, work};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use pgtable::{
     Error, Frame, Gather, Page, PageSize, Placement, Span, Statistics, TableAt, Used, VirtAddr,
 };
 
-const ROUNDS: usize = if cfg!(feature = "short") { 24 } else { 160 };
+/// Each moves every table.
+fn rounds_of(build: Build) -> usize {
+    if build.short { 24 } else { 160 }
+}
+
 /// Dirty bits are compared each so many rounds.
-const COMPARED: usize = 4;
+const COMPARED: usize = 5;
+/// So many accesses are made while everything is in limbo.
+const ACCESSES: usize = 100;
 
 /// CPU 1 works in the kernel's own space: both CPUs run the tables that move.
-pub fn of_the_kernel() -> Result<(), Stop> {
-    moves(&KERNEL)
+pub fn of_the_kernel(build: Build) -> Result<(), Stop> {
+    moves(&KERNEL, rounds_of(build))
 }
 
 /// CPU 1 works in a process, which has the kernel's half; the tables of both move.
-pub fn of_a_process() -> Result<(), Stop> {
-    moves(&PROCESS)
+pub fn of_a_process(build: Build) -> Result<(), Stop> {
+    moves(&PROCESS, rounds_of(build))
 }
 
 /// All the windows, with the space that each belongs to; the huge page is the last.
@@ -40,20 +46,21 @@ fn owners(slot: &'static Slot) -> impl Iterator<Item = &'static Slot> {
     [slot, &KERNEL].into_iter().take(if only { 1 } else { 2 })
 }
 
-fn moves(slot: &'static Slot) -> Result<(), Stop> {
+fn moves(slot: &'static Slot, rounds: usize) -> Result<(), Stop> {
     work::reset();
     map_all(slot)?;
     cpus::elsewhere(|| cpus::activate(slot));
     let shootdowns = shootdown::COUNT.load(Ordering::Relaxed);
     cpus::start(&work::run);
-    let moved = rounds(slot);
+    let moved = move_all(slot, rounds);
     work::stop();
     cpus::wait();
     cpus::elsewhere(work::check_all);
     scan(slot)?;
-    let left = owners(slot).map(left_behind).sum::<Result<u32, _>>()?;
+    let left = owners(slot).map(|owner| left_behind(owner, rounds - 1)).sum::<Result<u32, _>>()?;
     unmap_all(slot)?;
-    tell(&moved?, left, shootdown::COUNT.load(Ordering::Relaxed) - shootdowns);
+    let shootdowns = shootdown::COUNT.load(Ordering::Relaxed) - shootdowns;
+    tell(&moved?, rounds, left, shootdowns);
     Ok(())
 }
 
@@ -97,16 +104,17 @@ fn give_huge(space: &mut Here) -> Result<(), Error> {
 
 /// Where tables go in a round.
 fn node_of(round: usize) -> u32 {
-    u32::from(round % 2 == 0)
+    u32::from(round.is_multiple_of(2))
 }
 
-fn rounds(slot: &'static Slot) -> Result<Statistics, Error> {
+fn move_all(slot: &'static Slot, rounds: usize) -> Result<Statistics, Error> {
     let mut sums = Statistics::default();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let node = node_of(round);
         for owner in owners(slot) {
-            one_by_one(owner, slot, node, &mut sums)?;
+            one_by_one(owner, slot, round, &mut sums)?;
             map_ahead(round, slot);
+            work::let_run(ACCESSES);
             if round % COMPARED == 0 {
                 // In the middle of a batch: the bits are in two copies.
                 compare(slot)?;
@@ -117,7 +125,7 @@ fn rounds(slot: &'static Slot) -> Result<Statistics, Error> {
             sums.add(&session.leave());
             drop(space);
         }
-        if round % (ROUNDS / 4) == 0 {
+        if round % (rounds / 4) == 0 {
             say!("     round {round}");
         }
         work::allow_releases();
@@ -126,28 +134,32 @@ fn rounds(slot: &'static Slot) -> Result<Statistics, Error> {
 }
 
 /// Moves the tables of the windows and the root one by one, with the space unlocked in between, so
-/// that faults are served while tables are in limbo.
+/// that faults are served while tables are in limbo. With the root first, CPUs walk from its old copy
+/// to all that moves after it.
 fn one_by_one(
     owner: &'static Slot,
     slot: &'static Slot,
-    node: u32,
+    round: usize,
     sums: &mut Statistics,
 ) -> Result<(), Error> {
-    let onto = |table: &TableAt| Placement::onto(node, table);
-    let windows = spans(slot).filter(|(of, span)| core::ptr::eq(*of, owner) && !is_huge(*span));
-    for (_, span) in windows {
-        for height in (0..ROOT.height).rev() {
-            let mut space = owner.lock();
-            let mut session = space.enter();
-            session.migrate_table(span.first(), height, onto)?;
-            sums.add(&session.suspend());
+    let onto = |table: &TableAt| Placement::onto(node_of(round), table);
+    let mut moved = |height, at| {
+        let mut space = owner.lock();
+        let mut session = space.enter();
+        session.migrate_table(at, height, onto)?;
+        sums.add(&session.suspend());
+        Ok::<_, Error>(())
+    };
+    let root_first = (round / 2).is_multiple_of(2);
+    if root_first {
+        moved(ROOT.height, VirtAddr(0))?;
+    }
+    for (_, span) in spans(slot).filter(|(of, _)| core::ptr::eq(*of, owner)) {
+        for height in (u8::from(is_huge(span))..ROOT.height).rev() {
+            moved(height, span.first())?;
         }
     }
-    let mut space = owner.lock();
-    let mut session = space.enter();
-    session.migrate_root(onto)?;
-    sums.add(&session.suspend());
-    Ok(())
+    if root_first { Ok(()) } else { moved(ROOT.height, VirtAddr(0)) }
 }
 
 fn is_huge(span: Span) -> bool {
@@ -191,27 +203,27 @@ fn scan(slot: &'static Slot) -> Result<(), Error> {
 }
 
 /// How many tables are not where the last round was to bring them.
-fn left_behind(slot: &'static Slot) -> Result<u32, Error> {
+fn left_behind(slot: &'static Slot, round: usize) -> Result<u32, Error> {
     let mut left = 0;
     let mut space = slot.lock();
     let mut session = space.enter();
     session.migrate_space(|table| {
-        left += u32::from(table.node != Some(node_of(ROUNDS - 1)));
+        left += u32::from(table.node != Some(node_of(round)));
         Placement::Keep
     })?;
     Ok(left)
 }
 
-fn tell(sums: &Statistics, left: u32, shootdowns: u64) {
+fn tell(sums: &Statistics, rounds: usize, left: u32, shootdowns: u64) {
     let get = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
     let [wrong, lost] = [&COUNTS.wrong, &COUNTS.lost].map(get);
     let [accesses, compared] = [&COUNTS.accesses, &COUNTS.compared].map(get);
     let [served, retried, released] = [&COUNTS.served, &COUNTS.retried, &COUNTS.released].map(get);
     let moved = &sums.moved[..=usize::from(ROOT.height)];
-    let busy = moved.iter().all(|&moved| moved >= ROUNDS as u64) && served > 0 && accesses > ALL;
+    let busy = moved.iter().all(|&moved| moved >= rounds as u64) && served > 0 && accesses > ALL;
     let freed = sums.tables_freed() == sums.tables();
     if busy && freed && (wrong, lost, left) == (0, 0, 0) {
-        good(format_args!("{} tables in {ROUNDS} rounds, by height {moved:?}", sums.tables()));
+        good(format_args!("{} tables in {rounds} rounds, by height {moved:?}", sums.tables()));
     } else {
         bad(format_args!(
             "{wrong} wrong values, {lost} wrong dirty bits, {left} tables on the wrong node, \

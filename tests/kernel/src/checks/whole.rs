@@ -4,8 +4,9 @@
 use super::{Stop, bad, good, new_frame, page};
 use crate::mode::{LAYOUT, Mode, PAGE, ROOT, ROOT_LG2, data};
 use crate::probe::Fault;
+use crate::sabotage::{Control, without};
 use crate::spaces::{KERNEL, PROCESS};
-use crate::{cpus, frames, probe, sabotage};
+use crate::{Build, cpus, frames, probe};
 use pgtable::arch::native;
 use pgtable::{Arch, Error, Gather, Placement, Reload, Span, VirtAddr};
 
@@ -19,7 +20,7 @@ fn readable() -> u64 {
 }
 
 /// Global pages of the kernel's half are gone in every space when they are unmapped.
-pub fn global() -> Result<(), Stop> {
+pub fn global(_: Build) -> Result<(), Stop> {
     for number in 0..MANY {
         let at = page(LAYOUT.area + number * PAGE);
         KERNEL.lock().map(at, new_frame()?, data().with_global(true))?;
@@ -81,7 +82,7 @@ fn judge(done: Result<(), Fault>, what: core::fmt::Arguments<'_>) {
 
 /// The tables that the root names move, and their old frames are spoilt. Where root entries are in
 /// registers, CPUs must load the root.
-pub fn directory() -> Result<(), Stop> {
+pub fn directory(_: Build) -> Result<(), Stop> {
     used_pages()?;
     {
         let mut space = PROCESS.lock();
@@ -97,9 +98,9 @@ pub fn directory() -> Result<(), Stop> {
 }
 
 /// The root moves, and its old frame is spoilt.
-pub fn root() -> Result<(), Stop> {
+pub fn root(_: Build) -> Result<(), Stop> {
     used_pages()?;
-    sabotage::broken(sabotage::ROOT, || {
+    without(Control::Root, || {
         let mut space = PROCESS.lock();
         space.enter().migrate_root(|_| Placement::Anywhere)
     })?;
