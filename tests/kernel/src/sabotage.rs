@@ -26,24 +26,27 @@ pub enum Control {
     Global,
 }
 
-static DIRECTORY: AtomicBool = AtomicBool::new(false);
-static GLOBAL: AtomicBool = AtomicBool::new(false);
+/// What this build leaves out.
 static CONTROL: Lock<Option<Control>> = Lock::new(None);
+/// It is being left out now: all of a shootdown, or the reload of the root.
+static SILENT: AtomicBool = AtomicBool::new(false);
+static NO_RELOAD: AtomicBool = AtomicBool::new(false);
+/// Always.
+static NO_GLOBAL: AtomicBool = AtomicBool::new(false);
 
 /// Leaves out what this build does.
 pub fn begin(build: Build) {
     *CONTROL.lock() = build.control;
-    DIRECTORY.store(build.control == Some(Control::Directory), Ordering::Release);
-    GLOBAL.store(build.control == Some(Control::Global), Ordering::Release);
+    NO_GLOBAL.store(build.control == Some(Control::Global), Ordering::Release);
 }
 
-static SILENT: AtomicBool = AtomicBool::new(false);
-
-/// Does something, without shootdowns if this is the duty that is left out.
+/// Does something, without the duty that is left out if it is this one.
 pub fn without<R>(control: Control, work: impl FnOnce() -> R) -> R {
-    SILENT.store(*CONTROL.lock() == Some(control), Ordering::Release);
+    let now = *CONTROL.lock() == Some(control);
+    let flag = if control == Control::Directory { &NO_RELOAD } else { &SILENT };
+    flag.store(now, Ordering::Release);
     let result = work();
-    SILENT.store(false, Ordering::Release);
+    flag.store(false, Ordering::Release);
     result
 }
 
@@ -54,12 +57,12 @@ pub fn silent() -> bool {
 
 /// Drops less than what is stale, if a control says so.
 pub fn drop_instead(stale: &Stale, root: PhysAddr, slot: &Slot) -> bool {
-    if DIRECTORY.load(Ordering::Acquire) && stale.extent() == Extent::Root {
+    if NO_RELOAD.load(Ordering::Acquire) && stale.extent() == Extent::Root {
         // SAFETY: at level 0.
         work::pages().for_each(|at| unsafe { native::invalidate_page(at) });
         return true;
     }
-    if GLOBAL.load(Ordering::Acquire) && stale.global() {
+    if NO_GLOBAL.load(Ordering::Acquire) && stale.global() {
         // SAFETY: the kernel runs at level 0, in the half that all roots have.
         unsafe { native::load_root(root, slot.tag()) };
         return true;

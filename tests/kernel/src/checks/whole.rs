@@ -90,7 +90,7 @@ pub fn directory(_: Build) -> Result<(), Stop> {
         for at in LAYOUT.windows.map(VirtAddr) {
             session.migrate_pgd_entry(at, |_| Placement::Anywhere)?;
         }
-        session.leave();
+        without(Control::Directory, || session.leave());
     }
     let registers = Mode::reload(ROOT) == Reload::Root;
     judge(use_pages(), format_args!("moved; root entries are in registers: {registers}"));
