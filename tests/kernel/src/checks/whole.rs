@@ -84,14 +84,14 @@ fn judge(done: Result<(), Fault>, what: core::fmt::Arguments<'_>) {
 /// registers, CPUs must load the root.
 pub fn directory(_: Build) -> Result<(), Stop> {
     used_pages()?;
-    {
+    without(Control::Directory, || {
         let mut space = PROCESS.lock();
         let mut session = space.enter();
         for at in LAYOUT.windows.map(VirtAddr) {
             session.migrate_pgd_entry(at, |_| Placement::Anywhere)?;
         }
-        without(Control::Directory, || session.leave());
-    }
+        Ok::<_, Error>(session.leave())
+    })?;
     let registers = Mode::reload(ROOT) == Reload::Root;
     judge(use_pages(), format_args!("moved; root entries are in registers: {registers}"));
     Ok(())
