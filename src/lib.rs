@@ -29,6 +29,8 @@ pub use level::{
     Found, HasP4d, HasPmd, HasPud, Last, Level, Limits, MemoryType, MemoryTypes, NamesTables,
     PageTableLevel, Reload, Request, Rights, SpaceId, Stale, Strategy, Word, levels,
 };
+#[cfg(feature = "model")]
+pub use level::{Stepped, SteppedFormat, Steps, WordAccess};
 pub use map::{FrameRun, Used, UsedPage};
 pub use relocate::{Moved, Placement, Statistics, TableAt};
 pub use space::{Cursor, KernelHalf, Mappings, Session, Setup, Space, View, Visited};

@@ -7,7 +7,7 @@ use crate::kernel::{Moves, Timed, move_all};
 use crate::load::{Found, Loaded, Page, Pages, load, mode_of, model_mode};
 use crate::support::elf::Core;
 use crate::support::mode::{ForMode, Mode, level_name};
-use pgtable::model::{Access, Choices, Cpu, Fault, Machine, Memory, Random, Violation};
+use pgtable::model::{Access, Cpu, Fault, KeepNothing, Machine, Memory, Random, Violation};
 use pgtable::{
     Config, Error, Names, PhysAddr, RootCell, Setup, Space, Span, Statistics, VirtAddr, levels,
 };
@@ -185,7 +185,7 @@ fn is_dirty<C: Config>(space: &Of<'_, C>, at: u64) -> bool {
 fn compare(loaded: &Loaded, roots: &[PhysAddr], pages: &[Vec<Page>]) -> u64 {
     let mut different = 0;
     for (root, pages) in roots.iter().zip(pages) {
-        let mut cpu = Cpu::new(model_mode(loaded.mode), Fresh);
+        let mut cpu = Cpu::new(model_mode(loaded.mode), KeepNothing);
         let loads = cpu.load_root(&loaded.memory, root.0).is_ok();
         let same = |page: &&Page| {
             let found = cpu.access(&loaded.memory, page.at, Access::READ);
@@ -197,21 +197,6 @@ fn compare(loaded: &Loaded, roots: &[PhysAddr], pages: &[Vec<Page>]) -> u64 {
         different += (pages.len() - pages.iter().filter(same).count()) as u64;
     }
     different
-}
-
-/// Caches nothing, and never walks ahead.
-#[derive(Debug)]
-struct Fresh;
-
-impl Choices for Fresh {
-    fn choose(&mut self, among: u32) -> u32 {
-        // The last of the ways to begin is the root; the first answer to "whether" is no.
-        match among {
-            3 | 4 => 0,
-            8 | 64 => 1,
-            last => last - 1,
-        }
-    }
 }
 
 fn tables(loaded: &Loaded, memory: &Memory, found: &BTreeMap<u64, Found>) -> Tables {

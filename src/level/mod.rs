@@ -23,6 +23,8 @@ mod format;
 mod limits;
 mod memory;
 mod stale;
+#[cfg(feature = "model")]
+mod stepped;
 mod word;
 
 pub use arch::{Arch, Config, Reload, Strategy};
@@ -34,6 +36,8 @@ pub use format::Format;
 pub use limits::Limits;
 pub use memory::{Caching, MemoryType, MemoryTypes};
 pub use stale::{Extent, SpaceId, Stale};
+#[cfg(feature = "model")]
+pub use stepped::{Stepped, SteppedFormat, Steps, WordAccess};
 pub use word::Word;
 
 use crate::addr::{VirtAddr, low_bits};

@@ -8,6 +8,8 @@ mod sealed {
     impl Sealed for u32 {}
     #[cfg(target_has_atomic = "64")]
     impl Sealed for u64 {}
+    #[cfg(feature = "model")]
+    impl<W: Sealed, S> Sealed for crate::level::Stepped<W, S> {}
 }
 
 /// The raw value of an entry: `u32` or `u64`.
@@ -15,13 +17,13 @@ mod sealed {
 /// Everything but the memory access itself handles raw values as `u64`; a format of 32-bit words
 /// never sets the upper half. `u64` is a word only where the CPU has 64-bit atomics: an entry
 /// written as two halves would show a mixed entry to the MMU.
-pub trait Word:
-    sealed::Sealed + Copy + FromBytes + IntoBytes + KnownLayout + Immutable + 'static
-{
+pub trait Word: sealed::Sealed + Copy + 'static {
     /// The width in bytes is 2 to this.
     const BYTES_LG2: u8;
     /// The word as memory that the MMU reads and writes too.
     type Atomic: 'static;
+    /// The word as memory that nobody else knows of yet.
+    type Plain: Word + FromBytes + IntoBytes + KnownLayout + Immutable;
 
     /// The word for `raw`, whose bits above the width are clear.
     fn from_raw(raw: u64) -> Self;
@@ -47,6 +49,7 @@ pub trait Word:
 impl Word for u32 {
     const BYTES_LG2: u8 = 2;
     type Atomic = AtomicU32;
+    type Plain = Self;
 
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // the upper half is clear by contract
@@ -90,6 +93,7 @@ impl Word for u32 {
 impl Word for u64 {
     const BYTES_LG2: u8 = 3;
     type Atomic = core::sync::atomic::AtomicU64;
+    type Plain = Self;
 
     #[inline]
     fn from_raw(raw: u64) -> Self {

@@ -1,12 +1,12 @@
-//! A CPU: what it caches, and what makes it drop that.
+//! A CPU, and what it does with an address.
 
-use super::cache::{Granted, Page, Pointer};
-use super::{Choices, Memory, Mode, Violation};
+use super::cache::Granted;
+use super::{Bus, Choices, Control, Decision, Mode, Pointer, Translation, Violation};
 use std::format;
 use std::vec::Vec;
 
 /// What a CPU wants of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Access {
     /// To write.
@@ -54,115 +54,85 @@ pub enum Fault {
     NotPresent,
     /// The page may not be used like that.
     Rights,
-    /// A reserved bit is set.
+    /// A reserved bit is set; or a control register refuses the value.
     Reserved,
 }
 
-/// One CPU.
-#[derive(Debug)]
+/// One CPU: what it was told, and what it holds.
+#[derive(Clone, Debug)]
 pub struct Cpu<C> {
     pub(super) mode: &'static Mode,
     pub(super) choices: C,
+    pub(super) control: Control,
     pub(super) root: u64,
     pub(super) pcid: u16,
+    /// The step at which the root was loaded.
+    pub(super) loaded: u64,
     pub(super) registers: [u64; 4],
-    pub(super) pages: Vec<Page>,
+    pub(super) translations: Vec<Translation>,
     pub(super) pointers: Vec<Pointer>,
     pub(super) step: u64,
     recent: [u64; 8],
-    /// CR0.WP: the kernel may not write to what is not writable (section 4.6.1).
-    pub write_protect: bool,
-    /// CR4.PGE: global pages outlive a load of CR3 (section 4.10.2.4).
-    pub global_pages: bool,
-    /// The root entries of PAE are read again at any walk, as some processors do.
+    /// Physical addresses have so many bits (MAXPHYADDR); those above are reserved in entries.
+    pub phys_bits: u32,
+    /// The root entries of PAE are no registers: they are read, and cached, like all other entries, as
+    /// by AMD processors with nested paging (AMD64 manual, volume 2, section 15.25).
     pub rereads_registers: bool,
     /// INVLPG keeps pointers to tables that do not serve the address (AMD's translation cache
-    /// extension; AMD64 manual, volume 2, section 5.5.3).
+    /// extension, EFER.TCE; AMD64 manual, volume 2, section 5.5.3).
     pub keeps_unrelated: bool,
 }
 
 impl<C: Choices> Cpu<C> {
-    /// A CPU in this mode that has no root yet.
+    /// A CPU in this mode, with [`Control::USUAL`], that has no root yet.
     #[must_use]
     pub const fn new(mode: &'static Mode, choices: C) -> Self {
         Self {
             mode,
             choices,
+            control: Control::USUAL,
             root: 0,
             pcid: 0,
+            loaded: 0,
             registers: [0; 4],
-            pages: Vec::new(),
+            translations: Vec::new(),
             pointers: Vec::new(),
             step: 0,
             recent: [0; 8],
-            write_protect: true,
-            global_pages: true,
+            phys_bits: 52,
             rereads_registers: false,
             keeps_unrelated: false,
         }
     }
 
-    /// Loads CR3: a root, and nothing below its alignment. Drops what is not global of the current
-    /// PCID (section 4.10.4.1).
-    ///
-    /// # Errors
-    /// [`Fault::Reserved`] if a present root entry of PAE has a reserved bit set; the old root stays.
-    pub fn load_root(&mut self, memory: &Memory, root: u64) -> Result<(), Fault> {
-        self.switch(memory, root, self.pcid, false)
+    /// The root that is loaded.
+    #[must_use]
+    pub const fn root(&self) -> u64 {
+        self.root
     }
 
-    /// Loads CR3 with a PCID; with `keep` (bit 63), nothing is dropped.
-    ///
-    /// # Errors
-    /// As [`load_root`](Self::load_root).
-    pub fn switch(
-        &mut self,
-        memory: &Memory,
-        root: u64,
-        pcid: u16,
-        keep: bool,
-    ) -> Result<(), Fault> {
-        if self.mode.registers {
-            self.registers = self.root_entries(memory, root)?;
-        }
-        (self.root, self.pcid) = (root, pcid);
-        if !keep {
-            self.flush();
-        }
-        Ok(())
+    /// The current PCID.
+    #[must_use]
+    pub const fn pcid(&self) -> u16 {
+        self.pcid
     }
 
-    pub(super) fn root_entries(&self, memory: &Memory, root: u64) -> Result<[u64; 4], Fault> {
-        let mut registers = [0; 4];
-        for (register, index) in registers.iter_mut().zip(0..) {
-            *register = self.read(memory, root + 8 * index, "CR3").unwrap_or(0);
-            if *register & 1 != 0 && *register & Mode::PDPTE_RESERVED != 0 {
-                return Err(Fault::Reserved);
-            }
-        }
-        Ok(registers)
+    /// The translations that it holds, of all PCIDs.
+    #[must_use]
+    pub fn translations(&self) -> &[Translation] {
+        &self.translations
     }
 
-    /// Drops all translations of the current PCID that are not global, and all its pointers.
-    pub fn flush(&mut self) {
-        let pcid = self.pcid;
-        self.pages.retain(|page| page.global || page.pcid != pcid);
-        self.pointers.retain(|pointer| pointer.pcid != pcid);
+    /// The pointers to tables that it holds, of all PCIDs, in registers not included.
+    #[must_use]
+    pub fn pointers(&self) -> &[Pointer] {
+        &self.pointers
     }
 
-    /// Drops everything, of all PCIDs, global translations included (INVPCID of type 2, or CR4.PGE
-    /// changed; section 4.10.4.1).
-    pub fn flush_everything(&mut self) {
-        self.pages.clear();
-        self.pointers.clear();
-    }
-
-    /// INVLPG: drops translations of one page, global ones included, and pointers to tables of the
-    /// current PCID, whatever they serve (section 4.10.4.1).
-    pub fn invalidate_page(&mut self, at: u64) {
-        let (pcid, keeps) = (self.pcid, self.keeps_unrelated);
-        self.pages.retain(|page| !page.serves(at, pcid));
-        self.pointers.retain(|pointer| pointer.pcid != pcid || keeps && !pointer.serves(at));
+    /// The four root entries of PAE, as they were loaded.
+    #[must_use]
+    pub const fn root_registers(&self) -> [u64; 4] {
+        self.registers
     }
 
     /// Uses a page as a program would, or a kernel whose fault handler tries once more after it has
@@ -172,7 +142,7 @@ impl<C: Choices> Cpu<C> {
     /// The fault, if it comes again.
     pub fn use_page(
         &mut self,
-        memory: &Memory,
+        memory: &impl Bus,
         at: u64,
         access: Access,
     ) -> Result<Translated, Fault> {
@@ -185,69 +155,87 @@ impl<C: Choices> Cpu<C> {
     /// Translates an address, through whatever is cached or by a walk.
     ///
     /// # Errors
-    /// The fault that the CPU would raise.
+    /// The fault that the CPU would raise. What it held of the address is dropped then (section
+    /// 4.10.4.1), so that a fault comes again only if memory says so.
     pub fn access(
         &mut self,
-        memory: &Memory,
+        memory: &impl Bus,
         at: u64,
         access: Access,
     ) -> Result<Translated, Fault> {
         self.step += 1;
+        if !self.control.contains(Control::PAGING) {
+            return Ok(Translated { physical: at, size_lg2: self.mode.page_lg2(), cached: false });
+        }
         if !self.mode.is_address(at) {
             return Err(Fault::NotCanonical);
         }
         self.speculate(memory, at);
-        if let Some(page) = self.cached(at, access) {
-            self.check_frame(memory, at, &page);
-            let (physical, size_lg2) = (page.physical(at), page.shift);
-            return Ok(Translated { physical, size_lg2, cached: true });
+        let result = self.translate(memory, at, access);
+        if result.is_err() {
+            self.forget(at);
         }
-        let page = self.walk(memory, at, Some(access))?;
-        self.check_frame(memory, at, &page);
-        Ok(Translated { physical: page.physical(at), size_lg2: page.shift, cached: false })
+        let (page, cached) = result?;
+        self.touch(memory, at, &page);
+        Ok(Translated { physical: page.physical(at), size_lg2: page.page_lg2, cached })
     }
 
-    /// What may be used of the TLB: any one that serves the address and permits the access, dirty
-    /// already if it is to be written.
-    fn cached(&mut self, at: u64, access: Access) -> Option<Page> {
-        let (pcid, protect) = (self.pcid, self.write_protect);
-        let fits = |page: &&Page| {
-            let ready = page.dirty || !access.write;
-            page.serves(at, pcid) && ready && permits(page.granted, access, protect)
-        };
-        let found: Vec<Page> = self.pages.iter().filter(fits).copied().collect();
+    /// The translation, and whether it was cached. A cached one that does not permit the access faults,
+    /// whatever memory says by now; one that is not dirty does not serve a write.
+    fn translate(
+        &mut self,
+        memory: &impl Bus,
+        at: u64,
+        access: Access,
+    ) -> Result<(Translation, bool), Fault> {
+        match self.cached(at) {
+            Some(page) if !permits(page.granted, access, self.control) => Err(Fault::Rights),
+            Some(page) if page.dirty || !access.write => Ok((page, true)),
+            _ => self.walk(memory, at, Some(access)).map(|page| (page, false)),
+        }
+    }
+
+    /// One of the translations that serve an address, or none.
+    fn cached(&mut self, at: u64) -> Option<Translation> {
+        let serves = |page: &&Translation| page.serves(at, self.pcid);
+        let mut found: Vec<Translation> =
+            self.translations.iter().filter(serves).copied().collect();
+        found.sort_by_key(|page| std::cmp::Reverse(page.history.last_step()));
         let among = u32::try_from(found.len()).unwrap_or(u32::MAX);
-        let chosen = self.choices.choose(among + 1);
+        let chosen = self.choices.decide(Decision::Translation, among + 1);
         found.get(usize::try_from(chosen).ok()?).copied()
     }
 
     /// Walks for an address that nobody asked for, and drops something that nobody asked to drop: both
     /// at any time (sections 4.10.2.3 and 4.10.4.1).
-    fn speculate(&mut self, memory: &Memory, at: u64) {
+    fn speculate(&mut self, memory: &impl Bus, at: u64) {
         let slot = usize::try_from(self.step % 8).unwrap_or(0);
-        if self.choices.one_in(8) {
+        if self.choices.decide(Decision::WalkAhead, 8) == 0 {
             let guess = self.recent[slot];
             let _ = self.walk(memory, guess, None);
         }
         self.recent[slot] = at;
-        if self.pages.len() > 64 || self.choices.one_in(64) {
-            drop_one(&mut self.pages, &mut self.choices);
+        let full = self.translations.len() > 64;
+        if self.choices.decide(Decision::DropTranslation, 64) == 0 || full {
+            drop_one(&mut self.translations, &mut self.choices);
         }
-        if self.pointers.len() > 32 || self.choices.one_in(64) {
+        let full = self.pointers.len() > 32;
+        if self.choices.decide(Decision::DropPointer, 64) == 0 || full {
             drop_one(&mut self.pointers, &mut self.choices);
         }
     }
 
-    fn check_frame(&self, memory: &Memory, at: u64, page: &Page) {
+    /// Uses the page: complains if its frame was handed back.
+    fn touch(&self, memory: &impl Bus, at: u64, page: &Translation) {
         let physical = page.physical(at);
         if memory.is_forbidden(physical) {
-            let history = format!("step {}, address {at:#x}, {}", self.step, page.source);
+            let history = format!("step {}, address {at:#x}; {}", self.step, page.history);
             memory.complain(Violation::HandedBack { physical, history });
         }
     }
 
     /// Reads an entry, and complains if it is none of a table.
-    pub(super) fn read(&self, memory: &Memory, entry: u64, by: &str) -> Option<u64> {
+    pub(super) fn fetch(&self, memory: &impl Bus, entry: u64, by: &str) -> Option<u64> {
         if !memory.is_table(entry) {
             let history = format!("step {}, {by}", self.step);
             memory.complain(Violation::NoTable { entry, history });
@@ -258,13 +246,19 @@ impl<C: Choices> Cpu<C> {
 
 fn drop_one<T>(cached: &mut Vec<T>, choices: &mut impl Choices) {
     if let Ok(among @ 1..) = u32::try_from(cached.len()) {
-        let chosen = choices.choose(among);
-        cached.swap_remove(usize::try_from(chosen).unwrap_or(0));
+        let chosen = choices.decide(Decision::Which, among);
+        cached.remove(usize::try_from(chosen).unwrap_or(0));
     }
 }
 
 /// Whether a page that grants this may be used like that (section 4.6.1).
-pub(super) const fn permits(granted: Granted, access: Access, write_protect: bool) -> bool {
-    let write = granted.write || !access.write || !access.user && !write_protect;
-    write && (granted.user || !access.user) && (granted.execute || !access.fetch)
+pub(super) fn permits(granted: Granted, access: Access, control: Control) -> bool {
+    let kernel = !access.user;
+    let unprotected = kernel && !control.contains(Control::WRITE_PROTECT);
+    let kept_off = kernel && granted.user;
+    let fetch = granted.execute && !(kept_off && control.contains(Control::NO_KERNEL_FETCH));
+    let data = !(kept_off && control.contains(Control::NO_KERNEL_ACCESS));
+    (granted.write || !access.write || unprotected)
+        && (granted.user || kernel)
+        && if access.fetch { fetch } else { data }
 }

@@ -1,5 +1,6 @@
 //! Physical memory, with an allocator that does not forget.
 
+use super::Bus;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ptr::NonNull;
@@ -149,9 +150,8 @@ impl Memory {
         }
     }
 
-    /// Writes the entry at `at` if it still says `was`.
     #[allow(clippy::cast_possible_truncation)]
-    pub(super) fn replace(&self, at: u64, was: u64, value: u64) -> bool {
+    fn compare_exchange(&self, at: u64, was: u64, value: u64) -> bool {
         match self.find(at, 1) {
             Some((Range { words: Words::Narrow(words), .. }, offset)) => {
                 words[offset / 4].compare_exchange(was as u32, value as u32, ORDER, ORDER).is_ok()
@@ -251,11 +251,6 @@ impl Memory {
         self.fill(frame, size_lg2, POISON);
     }
 
-    /// Whether an entry at `at` is one of a table.
-    pub(super) fn is_table(&self, at: u64) -> bool {
-        self.units(at, 0).first().is_some_and(|unit| unit.load(ORDER) == 1)
-    }
-
     /// Frames in use, with their sizes.
     #[must_use]
     pub fn in_use(&self) -> BTreeMap<u64, u8> {
@@ -278,22 +273,36 @@ impl Memory {
         self.state().forbidden.remove(&frame);
     }
 
-    pub(super) fn is_forbidden(&self, at: u64) -> bool {
+    /// Everything that happened and must not happen: the first thousand.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.state().violations.clone()
+    }
+}
+
+impl Bus for Memory {
+    fn load(&self, at: u64) -> Option<u64> {
+        Self::load(self, at)
+    }
+
+    fn replace(&self, at: u64, was: u64, value: u64) -> bool {
+        self.compare_exchange(at, was, value)
+    }
+
+    fn is_table(&self, at: u64) -> bool {
+        self.units(at, 0).first().is_some_and(|unit| unit.load(ORDER) == 1)
+    }
+
+    fn is_forbidden(&self, at: u64) -> bool {
         let state = self.state();
         let before = state.forbidden.range(..=at).next_back();
         before.is_some_and(|(&frame, &size_lg2)| (at - frame) >> size_lg2 == 0)
     }
 
-    pub(super) fn complain(&self, violation: Violation) {
+    fn complain(&self, violation: Violation) {
         let mut state = self.state();
         if state.violations.len() < 1000 {
             state.violations.push(violation);
         }
-    }
-
-    /// Everything that happened and must not happen: the first thousand.
-    #[must_use]
-    pub fn violations(&self) -> Vec<Violation> {
-        self.state().violations.clone()
     }
 }

@@ -2,7 +2,7 @@
 
 /// One level of tables, from the manual's figures.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Level {
+pub struct Level {
     /// Where the index stands in an address.
     pub(super) shift: u32,
     /// How many bits it has.
@@ -11,8 +11,13 @@ pub(super) struct Level {
     pub(super) huge: bool,
 }
 
-const fn level(shift: u32, bits: u32, huge: bool) -> Level {
-    Level { shift, bits, huge }
+impl Level {
+    /// A level whose index has so many bits from bit `shift` of an address on; where `huge` says so,
+    /// bit 7 of an entry makes it a page.
+    #[must_use]
+    pub const fn new(shift: u32, bits: u32, huge: bool) -> Self {
+        Self { shift, bits, huge }
+    }
 }
 
 /// A paging mode of x86, with all that a processor of today can have in it.
@@ -28,22 +33,19 @@ pub struct Mode {
     pub(super) virt_bits: u32,
     /// Root entries are held in registers that are loaded with CR3 (section 4.4.1).
     pub(super) registers: bool,
-    /// Bits that must be zero in an entry that names a table.
-    pub(super) reserved_in_tables: u64,
     /// Bits that must be zero in any present entry.
     pub(super) reserved: u64,
 }
 
 impl Mode {
-    /// 32-bit paging with page-size extensions (section 4.3): two levels; bits 20:13 of a 4 MiB page's
-    /// entry are bits 39:32 of its address, and bit 21 is reserved (PSE-36).
+    /// 32-bit paging (section 4.3): two levels; bits 20:13 of a 4 MiB page's entry are bits 39:32 of
+    /// its address, and bit 21 is reserved (PSE-36).
     pub const X86_32: Self = Self {
         name: "x86-32",
         word: 4,
-        levels: &[level(22, 10, true), level(12, 10, false)],
+        levels: &[Level::new(22, 10, true), Level::new(12, 10, false)],
         virt_bits: 32,
         registers: false,
-        reserved_in_tables: 0,
         reserved: 0,
     };
 
@@ -52,21 +54,24 @@ impl Mode {
     pub const X86_PAE: Self = Self {
         name: "x86-pae",
         word: 8,
-        levels: &[level(30, 2, false), level(21, 9, true), level(12, 9, false)],
+        levels: &[Level::new(30, 2, false), Level::new(21, 9, true), Level::new(12, 9, false)],
         virt_bits: 32,
         registers: true,
-        reserved_in_tables: 0,
         reserved: 0x7ff << 52,
     };
 
-    /// 4-level paging (section 4.5). Bit 7 of a root entry is reserved.
+    /// 4-level paging (section 4.5).
     pub const X86_64: Self = Self {
         name: "x86-64",
         word: 8,
-        levels: &[level(39, 9, false), level(30, 9, true), level(21, 9, true), level(12, 9, false)],
+        levels: &[
+            Level::new(39, 9, false),
+            Level::new(30, 9, true),
+            Level::new(21, 9, true),
+            Level::new(12, 9, false),
+        ],
         virt_bits: 48,
         registers: false,
-        reserved_in_tables: 1 << 7,
         reserved: 0,
     };
 
@@ -75,21 +80,37 @@ impl Mode {
         name: "x86-64-la57",
         word: 8,
         levels: &[
-            level(48, 9, false),
-            level(39, 9, false),
-            level(30, 9, true),
-            level(21, 9, true),
-            level(12, 9, false),
+            Level::new(48, 9, false),
+            Level::new(39, 9, false),
+            Level::new(30, 9, true),
+            Level::new(21, 9, true),
+            Level::new(12, 9, false),
         ],
         virt_bits: 57,
         registers: false,
-        reserved_in_tables: 1 << 7,
         reserved: 0,
     };
 
     /// All of them.
     pub const ALL: [&'static Self; 4] =
         [&Self::X86_32, &Self::X86_PAE, &Self::X86_64, &Self::X86_64_LA57];
+
+    /// A mode that no processor has: entries of 64 bits as in 4-level paging, tables of any size (each
+    /// on a page of its own), and `levels` of at most five, from the root down. For tests that want
+    /// small trees.
+    ///
+    /// ```
+    /// use pgtable::model::{Level, Mode};
+    ///
+    /// /// Two levels, two entries in each table: four pages, or two of twice the size.
+    /// static TINY: Mode = Mode::made_up("tiny", &[Level::new(13, 1, true), Level::new(12, 1, false)]);
+    /// assert!(TINY.is_address(0x3fff) && !TINY.is_address(0x4000));
+    /// ```
+    #[must_use]
+    pub const fn made_up(name: &'static str, levels: &'static [Level]) -> Self {
+        let virt_bits = levels[0].shift + levels[0].bits;
+        Self { name, word: 8, levels, virt_bits, registers: false, reserved: 0 }
+    }
 
     /// Bits of a root entry of PAE that make loading CR3 fault (section 4.4.1, table 4-8).
     pub(super) const PDPTE_RESERVED: u64 = 0xfff0_0000_0000_01e6;
@@ -98,11 +119,21 @@ impl Mode {
     /// 64-bit modes (section 4.5.1), and are zero in the others.
     #[must_use]
     pub const fn is_address(&self, at: u64) -> bool {
-        if self.virt_bits == 32 {
-            return at >> 32 == 0;
+        if self.virt_bits <= 32 {
+            return at >> self.virt_bits == 0;
         }
         let high = at >> (self.virt_bits - 1);
         high == 0 || high == u64::MAX >> (self.virt_bits - 1)
+    }
+
+    /// Whether it is one of the 64-bit modes, where translations can be tagged (section 4.10.1).
+    pub(super) const fn has_tags(&self) -> bool {
+        self.word == 8 && !self.registers
+    }
+
+    /// Base pages have 2 to this many bytes.
+    pub(super) const fn page_lg2(&self) -> u32 {
+        self.levels[self.levels.len() - 1].shift
     }
 
     /// The address that an entry which names a table has.

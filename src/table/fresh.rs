@@ -1,7 +1,7 @@
 //! Tables that nobody names yet.
 
 use super::spare::Spare;
-use super::{Host, Table, WordOf, Words, give_back, table_lg2};
+use super::{Host, PlainOf, Table, Words, give_back, table_lg2};
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::level::{Entry, Error, Format, Limits, PageTableLevel, Word};
 use core::mem::ManuallyDrop;
@@ -18,7 +18,7 @@ pub(crate) struct Fresh<'h, L: PageTableLevel, H: Host> {
     frame: PhysAddr,
     /// What the host answered for the frame.
     first: NonNull<u8>,
-    words: &'h mut [WordOf<L>],
+    words: &'h mut [PlainOf<L>],
 }
 
 impl<'h, L: PageTableLevel, H: Host> Fresh<'h, L, H> {
@@ -31,14 +31,14 @@ impl<'h, L: PageTableLevel, H: Host> Fresh<'h, L, H> {
     ) -> Result<Self, Error> {
         let spare = ManuallyDrop::new(Spare::<L, H>::new(host, phys_bits, None, serving)?);
         let (frame, size) =
-            (spare.frame, size_of::<WordOf<L>>().saturating_mul(L::LEVEL.entries()));
+            (spare.frame, size_of::<PlainOf<L>>().saturating_mul(L::LEVEL.entries()));
         // SAFETY: by the contract of `Host`, the pointer is valid for writes of the table's `size`
         // bytes, and the frame, just allocated, is nobody else's.
         unsafe { spare.first.write_bytes(0, size) };
         // SAFETY: the same bytes, initialised above, and nobody else's until this table is linked
         // or freed, which consumes the slice.
         let bytes = unsafe { core::slice::from_raw_parts_mut(spare.first.as_ptr(), size) };
-        match <[WordOf<L>]>::mut_from_bytes(bytes) {
+        match <[PlainOf<L>]>::mut_from_bytes(bytes) {
             Ok(words) => Ok(Self { host, limits, frame, first: spare.first, words }),
             // The host's pointer is aligned: `Spare` has looked.
             Err(_) => Err(Error::Unreachable { table: frame, height: L::LEVEL.height }),
@@ -54,7 +54,7 @@ impl<'h, L: PageTableLevel, H: Host> Fresh<'h, L, H> {
         // SAFETY: callers give the frame of a table that `new` accepted and zeroed and that no live,
         // present entry names, so it is as private as it was then.
         let bytes = unsafe { core::slice::from_raw_parts_mut(first.as_ptr(), size) };
-        let words = <[WordOf<L>]>::mut_from_bytes(bytes).ok()?;
+        let words = <[PlainOf<L>]>::mut_from_bytes(bytes).ok()?;
         Some(Self { host, limits, frame, first, words })
     }
 

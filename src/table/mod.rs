@@ -40,6 +40,7 @@ use core::sync::atomic::{AtomicU16, Ordering};
 
 type WordOf<L> = <<L as PageTableLevel>::Format as Format>::Word;
 type AtomicOf<L> = <WordOf<L> as Word>::Atomic;
+type PlainOf<L> = <WordOf<L> as Word>::Plain;
 
 /// The size of a table of this level is 2 to this.
 pub(crate) const fn table_lg2<L: PageTableLevel>() -> u8 {
