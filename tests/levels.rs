@@ -216,6 +216,20 @@ fn ends_of_the_address_space<A: Arch>() {
     }
 }
 
+/// A page for user mode beside one for the kernel: the tables above both let user mode in.
+fn tables_are_widened<A: Arch>() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = Space::<A, _>::new(&host, &cell, Setup::new()).unwrap();
+    let page = 1 << F::<A>::PAGE_LG2;
+    let [kernel, user] = [0, page].map(|at| Span::new(VirtAddr(at), page).unwrap());
+    space.map_range(kernel, PhysAddr(page), plain()).unwrap();
+    space.map_range(user, PhysAddr(page), plain().user()).unwrap();
+    let effective = |span: Span| space.translate(span.first()).unwrap().effective;
+    assert_eq!(effective(user), plain().user().rights);
+    assert_eq!(effective(kernel), plain().rights);
+}
+
+each_arch!(tables_are_widened);
 each_arch!(indices_cover_each_bit_once);
 each_arch!(decode_undoes_encode);
 each_arch!(every_frame_comes_back);
@@ -249,7 +263,9 @@ fn reserved(mode: &str, height: u8, leaf: bool, phys: u32, nx: bool) -> Option<u
 /// Every single bit, in leaves and table entries of all heights: refused exactly where the manual
 /// says that it is reserved.
 fn reserved_bits_are_the_manuals<A: Arch>() {
-    for (phys, nx) in [(32, true), (36, true), (36, false), (40, true), (52, true), (52, false)] {
+    for (phys, nx) in
+        [(20, true), (32, true), (36, true), (36, false), (40, true), (52, true), (52, false)]
+    {
         let limits = A::LIMITS.narrowed(Limits { phys_bits: phys, no_execute: nx, ..A::LIMITS });
         for level in levels::<A>() {
             for leaf in [false, true] {
