@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Breaks the library in every way that cargo-mutants knows, one at a time, and looks whether a test
+# finds out. Fails if a mutant survives that tests/mutants.txt does not name.
+#
+#   tests/mutants.sh                        all of src/ and arch/ (hours)
+#   tests/mutants.sh src/addr 'arch/x86/*'  these files and folders only
+#   tests/mutants.sh --shard 0/8            an eighth of them; the eight together are all
+#   tests/mutants.sh --resume               goes on after an interruption, or after new tests
+#   tests/mutants.sh --jobs 2               two mutants at a time: each takes a core and 2 GiB
+#
+# There are two passes: every mutant meets the tests that are quick, and those that survive meet all
+# that can see them. Results are in target/mutants/mutants.out; working copies are in $TMPDIR, best on a
+# tmpfs of 8 GiB.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+version=27
+if ! command -v cargo-mutants >/dev/null; then
+    echo "cargo-mutants is missing: cargo install cargo-mutants --locked --version '^$version'" >&2
+    exit 2
+fi
+if [[ $(cargo mutants --version) != "cargo-mutants $version."* ]]; then
+    echo "$(cargo mutants --version) may name mutants otherwise than version $version" >&2
+    exit 2
+fi
+
+resume=
+only=()
+options=()
+while (($# > 0)); do
+    case $1 in
+        --resume) resume=--iterate ;;
+        --shard | --jobs)
+            options+=("$1" "${2:?$1 needs a value}")
+            shift
+            ;;
+        -*)
+            echo "unknown option $1" >&2
+            exit 2
+            ;;
+        # arch/ is a part of the crate through src/lib.rs, and its files are named so.
+        arch | arch/*) only+=(--file "src/../${1%/}" --file "src/../${1%/}/**") ;;
+        *) only+=(--file "${1%/}" --file "${1%/}/**") ;;
+    esac
+    shift
+done
+
+# The model is a tool for tests, with tests of its own; instructions can be run by a kernel only.
+options+=(--exclude 'src/model/**' --exclude 'src/../arch/x86/cpu.rs')
+# How a value is printed is for people to read.
+options+=(--exclude-re 'impl .*(Debug|Display).* for')
+
+quick=(adopted any_input breaking cursor edges exact levels moved_names numbers relocate
+    sessions shared told)
+thorough=("${quick[@]}" failing model never)
+
+output=target/mutants
+mkdir -p "$output"
+export CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=false
+unset CARGO_TARGET_DIR RUSTFLAGS
+
+# pass CASES TESTS... -- OPTIONS...
+pass() {
+    local cases=$1 tests=() status=0
+    shift
+    while [[ $1 != -- ]]; do
+        # For building, too: the other tests and the examples need not be built.
+        tests+=(--cargo-arg=--test="$1")
+        shift
+    done
+    shift
+    PROPTEST_CASES=$cases cargo mutants --output "$output" --no-shuffle --colors never \
+        --timeout 120 --build-timeout 300 --cargo-arg=--locked "${tests[@]}" "${options[@]}" "${only[@]}" \
+        "$@" || status=$?
+    # 2: some survived; 3: some made a test run for ever, which is as good as failing.
+    if ((status != 0 && status != 2 && status != 3)); then
+        return "$status"
+    fi
+}
+
+pass 8 "${quick[@]}" -- $resume
+if [[ -s $output/mutants.out/missed.txt ]]; then
+    pass 24 "${thorough[@]}" -- --iterate
+fi
+
+known=tests/mutants.txt
+# Without lines and columns, which change with every edit above them.
+survivors=$(sed -E 's/:[0-9]+:[0-9]+: /: /' "$output/mutants.out/missed.txt" | sort)
+count() { grep -c . "$1" || true; }
+printf '%s caught, %s ran for ever, %s did not compile, %s survive\n' \
+    "$(cat "$output"/mutants.out/{caught,previously_caught}.txt 2>/dev/null | grep -c . || true)" \
+    "$(count "$output/mutants.out/timeout.txt")" "$(count "$output/mutants.out/unviable.txt")" \
+    "$(count "$output/mutants.out/missed.txt")"
+# Each line of the list stands for one mutant, with the reason after " -- ".
+new=$(comm -23 <(printf '%s' "${survivors:+$survivors$'\n'}") \
+    <(grep -v '^#' "$known" | sed 's/ -- .*//' | sort))
+if [[ -n $new ]]; then
+    printf 'not on the list in %s:\n%s\n' "$known" "$new" >&2
+    exit 1
+fi
