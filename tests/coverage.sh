@@ -29,6 +29,8 @@ if (($# > 0)); then
     done
 fi
 
+# Some tests run the examples.
+cargo build --locked --examples
 cargo test --locked --no-run "${tests[@]}" --message-format=json >"$out/built.json"
 mapfile -t programs < <(grep -o '"executable":"[^"]*"' "$out/built.json" | cut -d'"' -f4 | sort -u)
 cargo test --locked "${tests[@]}" >"$out/tests.log" 2>&1 || {

@@ -10,10 +10,13 @@ pub mod nodes;
 pub mod odd;
 pub mod ops;
 pub mod oracle;
+pub mod shape;
 pub mod watch;
 pub mod x86;
 
-use pgtable::{Arch, Level, Setup, Span, VirtAddr, levels};
+pub use shape::{canonical, mapping_levels, root_level, virt_bits};
+
+use pgtable::{Arch, Setup, Span};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tells other threads that they are done when it is dropped: also by a panic, so that a test that
@@ -53,29 +56,6 @@ macro_rules! each_arch {
             }
         }
     };
-}
-
-/// The levels of a mode that can have leaves, from the bottom up.
-pub fn mapping_levels<A: Arch>() -> Vec<Level> {
-    levels::<A>().rev().filter(|level| level.maps).collect()
-}
-
-/// The root level.
-pub fn root_level<A: Arch>() -> Level {
-    levels::<A>().next().unwrap()
-}
-
-/// The number of bits of a virtual address.
-pub fn virt_bits<A: Arch>() -> u8 {
-    root_level::<A>().reach_lg2()
-}
-
-/// An offset into the address space as the mode writes it: sign-extended where it does so.
-pub fn canonical<A: Arch>(offset: u64) -> VirtAddr {
-    let bits = u32::from(virt_bits::<A>());
-    let shift = 64 - bits;
-    let cut = offset << shift;
-    VirtAddr(if A::SIGN_EXTENDED { ((cut as i64) >> shift) as u64 } else { cut >> shift })
 }
 
 /// The span of `bytes` bytes from an offset on.

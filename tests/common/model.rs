@@ -20,12 +20,14 @@ pub type Slot = (u8, Is);
 #[derive(Debug)]
 pub struct Model<A> {
     pub slots: BTreeMap<u64, Slot>,
+    /// Pages of 2 to more than this many bytes are not made.
+    pub largest_lg2: u8,
     arch: PhantomData<A>,
 }
 
 impl<A> Clone for Model<A> {
     fn clone(&self) -> Self {
-        Self { slots: self.slots.clone(), arch: PhantomData }
+        Self { slots: self.slots.clone(), ..*self }
     }
 }
 
@@ -37,7 +39,7 @@ pub type Answer<T> = Result<T, Refused>;
 
 impl<A: Arch> Model<A> {
     pub fn new() -> Self {
-        Self { slots: BTreeMap::new(), arch: PhantomData }
+        Self { slots: BTreeMap::new(), largest_lg2: u8::MAX, arch: PhantomData }
     }
 
     /// The entries that have a byte of `from..=last`.
@@ -52,7 +54,8 @@ impl<A: Arch> Model<A> {
     }
 
     fn sizes_down(&self) -> Vec<u8> {
-        mapping_levels::<A>().iter().rev().map(|level| level.span_lg2).collect()
+        let sizes = mapping_levels::<A>().into_iter().rev().map(|level| level.span_lg2);
+        sizes.filter(|&lg2| lg2 <= self.largest_lg2).collect()
     }
 
     pub fn map(&mut self, at: u64, lg2: u8, frame: u64, attrs: Attrs) -> Answer<()> {

@@ -1,0 +1,6 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pgtable_fuzz::relocate::{Input, run};
+
+fuzz_target!(|input: Input| run(&input));
