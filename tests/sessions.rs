@@ -38,6 +38,26 @@ fn a_session_that_moves_nothing_asks_nothing_of_the_cpus() {
     assert_eq!((session.leave().kept, host.stale().len()), (6, 0));
 }
 
+/// Also where it fails before it has looked at a single table.
+#[test]
+fn a_move_of_what_is_not_there_ends_the_batch() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = with_tables(&host, &cell, 1);
+    for nowhere in [true, false] {
+        let mut session = space.enter();
+        let moved = session.migrate_root(anywhere).unwrap().unwrap();
+        assert!(session.in_limbo(moved.from));
+        if nowhere {
+            let nobody = PhysAddr(0x7777_7000);
+            assert_eq!(session.migrate_frame(nobody, anywhere), Err(Error::NoTable(nobody)));
+        } else {
+            let refused = session.migrate_table(VirtAddr(0), 4, anywhere);
+            assert_eq!(refused, Err(Error::Refused { height: 4 }));
+        }
+        assert!(!session.in_limbo(moved.from) && !host.in_use().contains_key(&moved.from.0));
+    }
+}
+
 #[test]
 fn entering_again_is_counted_and_leaving_ends_the_batch() {
     let (host, cell) = (Memory::new(), RootCell::new());

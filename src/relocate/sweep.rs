@@ -5,7 +5,7 @@ use super::{Moved, Mover, Placement, Stop, TableAt};
 use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::level::{Config, Error, Format, PageTableLevel, movable, relocatable};
 use crate::table::{Host, Table};
-use crate::walk::{FormatOf, Names, Reach, RootOf, Spot, Step, Visitor};
+use crate::walk::{FormatOf, Name, Names, Reach, RootOf, Spot, Step, Visitor};
 
 /// Says of each table where it shall be.
 pub(crate) trait Policy: FnMut(&TableAt) -> Placement {}
@@ -21,6 +21,7 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
     ) -> Result<Option<Moved>, Error> {
         let root = RootOf::<C>::LEVEL.height;
         if !relocatable::<C>() || height > root {
+            self.end();
             return Err(Error::Refused { height });
         }
         if height == root {
@@ -70,13 +71,20 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         if self.limbo.holds(frame) {
             self.end();
         }
+        match self.until_done(|mover| mover.try_name_of(frame))? {
+            None => self.root(policy),
+            Some(name) => self.one(name.at, name.height, policy),
+        }
+    }
+
+    /// What names the table at `frame`; `None` for the root.
+    fn try_name_of(&self, frame: PhysAddr) -> Result<Option<Name>, Stop> {
         let root = self.ground.root(self.cell)?;
         if root.frame() == frame {
-            return self.root(policy);
+            return Ok(None);
         }
         let name = self.ground.name_of(root, Span::ALL, frame, None)?;
-        let name = name.ok_or(Error::NoTable(frame))?;
-        self.one(name.at, name.height, policy)
+        Ok(Some(name.ok_or(Error::NoTable(frame))?))
     }
 
     /// Does a part of the work, and again after the batch has ended if that is in its way. Who fails

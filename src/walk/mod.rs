@@ -13,6 +13,7 @@ mod read;
 pub(crate) use copies::used_bits;
 pub use ground::Names;
 pub(crate) use ground::{Ground, Half};
+pub(crate) use names::Name;
 pub(crate) use reach::Reach;
 pub(crate) use read::{Finder, First, Path, Stopped};
 pub use read::{Mapped, Mapping};
