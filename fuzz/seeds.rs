@@ -1,6 +1,10 @@
-//! Makes a seed corpus in `corpus/` from the cores in `tests/cores`: the cores and their first pages for
+//! Makes a seed corpus in `corpus/` from the cores in `tests/cores`: the cores, their first pages and a small one for
 //! `core`, and the different words of their tables for `decode`. From the root of the repository:
-//! `rustc -O -o fuzz/target/seeds fuzz/seeds.rs && fuzz/target/seeds`.
+//! `rustc --edition 2024 -O -o fuzz/target/seeds fuzz/seeds.rs && fuzz/target/seeds`.
+
+#[allow(dead_code)]
+#[path = "../examples/support/raw.rs"]
+mod raw;
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +12,11 @@ use std::path::Path;
 const CORES: [&str; 4] = ["linux-686", "linux-686-pae", "linux-amd64", "linux-amd64-la57"];
 
 fn main() -> std::io::Result<()> {
+    fs::create_dir_all("fuzz/corpus/core")?;
+    fs::write("fuzz/corpus/core/made", raw::made(0x1000, &raw::four()))?;
     for (mode, name) in (0_u8..).zip(CORES) {
         let file = fs::read(format!("tests/cores/{name}.core"))?;
         let cores = Path::new("fuzz/corpus/core");
-        fs::create_dir_all(cores)?;
         fs::write(cores.join(name), &file)?;
         // Headers and notes alone, which the reader refuses late.
         fs::write(cores.join(format!("{name}-head")), &file[..4096.min(file.len())])?;

@@ -89,10 +89,12 @@ pub fn address<A: Arch>(at: Address) -> u64 {
             let start = match anchor % 4 {
                 0 => 0,
                 1 => all / 2,
-                2 => top & !(1 << 30),
+                2 => (top & !(1 << 30)) + (u128::from(anchor & 4) << 28),
                 _ => all - (1400 << page_lg2::<A>()),
             };
-            let offset = start + (u128::from(page % 2048) << page_lg2::<A>());
+            // Mostly the same few pages, so that verbs meet each other.
+            let page = if page & 0xc000 == 0 { page % 2048 } else { page % 6 };
+            let offset = start + (u128::from(page) << page_lg2::<A>());
             crate::common::canonical::<A>((offset % all) as u64).0
         }
     }
@@ -103,7 +105,9 @@ pub fn address<A: Arch>(at: Address) -> u64 {
 pub fn span(at: u64, length: Length, short: bool) -> Option<Span> {
     let most = if short { (16 << 20) - 1 } else { u64::MAX };
     let bytes = match length {
-        Length::Pages(pages) => (u64::from(pages % 1300) + 1) << 12,
+        Length::Pages(pages) if pages & 0xc000 == 0 => (u64::from(pages % 1300) + 1) << 12,
+        Length::Pages(pages) if pages & 0x8000 == 0 => 1 << 21 << (pages & 1),
+        Length::Pages(pages) => (u64::from(pages % 8) + 1) << 12,
         Length::Any(bytes) => bytes & most,
     };
     Span::new(VirtAddr(at), bytes)
