@@ -2,7 +2,11 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use pgtable::arch::x86::{PAT_AT_POWER_ON, memory_types_from_msr};
-use pgtable::{Caching, Frame, MemoryTypes, Page, PhysAddr, Size2MiB, Span, VirtAddr};
+use pgtable::{
+    Attrs, Caching, Change, Error, Feature, Fields, Found, Frame, MemoryType, MemoryTypes, Page,
+    PhysAddr, Rights, Size2MiB, Span, VirtAddr,
+};
+use std::collections::BTreeSet;
 
 #[test]
 fn alignment_is_asked_of_both_kinds_of_address() {
@@ -54,4 +58,91 @@ fn every_byte_of_the_pat_register_has_its_name() {
         }
     }
     assert_eq!(memory_types_from_msr(0x0007_0406_0007_0406), Some(PAT_AT_POWER_ON));
+}
+
+#[test]
+fn memory_types_are_found_by_name() {
+    for index in 0..8 {
+        let memory = MemoryType::new(index).unwrap();
+        let mut names = [Caching::WriteBack; 8];
+        names[usize::from(index)] = Caching::WriteCombining;
+        assert_eq!(MemoryTypes(names).find(Caching::WriteCombining), Some(memory));
+        assert_eq!(MemoryTypes(names).name(memory), Caching::WriteCombining);
+        assert_eq!(MemoryTypes(names).find(Caching::Uncached), None);
+    }
+    assert_eq!(MemoryType::new(8), None);
+}
+
+/// Each part of a change says its field and its value, and leaves what was said before.
+#[test]
+fn a_change_is_put_together_from_its_parts() {
+    let memory = MemoryType::new(5).unwrap();
+    let all = Change::NOTHING.memory(memory).global(true).software(0b101).key(9);
+    let fields = Fields::MEMORY | Fields::GLOBAL | Fields::SOFTWARE | Fields::KEY;
+    assert_eq!(all.fields(), fields);
+    let to = all.to();
+    assert_eq!((to.memory, to.global, to.software, to.key), (memory, true, 0b101, 9));
+    for (one, field) in [
+        (Change::NOTHING.memory(memory), Fields::MEMORY),
+        (Change::NOTHING.global(true), Fields::GLOBAL),
+        (Change::NOTHING.software(1), Fields::SOFTWARE),
+        (Change::NOTHING.key(1), Fields::KEY),
+        (Rights::READ.into(), Fields::RIGHTS),
+    ] {
+        assert_eq!(one.fields(), field);
+    }
+    let whole = Change::all(Attrs::ALL.with_used(true, true)).key(3);
+    assert_eq!(whole.fields(), Fields::all() - Fields::ACCESSED - Fields::DIRTY);
+    assert_eq!((whole.to().rights, whole.to().key), (Attrs::ALL.rights, 3));
+    assert!(!whole.to().accessed && !whole.to().dirty);
+}
+
+/// An error is one line with what was found in it, and no two say the same.
+#[test]
+fn errors_say_what_was_found() {
+    let (at, table, raw) = (VirtAddr(0xabc_d000), PhysAddr(0x123_4000), 0x5678);
+    let found = [
+        Found::Leaf { frame: table, size_lg2: 21 },
+        Found::Table { table, height: 1 },
+        Found::NonPresent { raw },
+    ];
+    let features = [
+        Feature::PageSize(30),
+        Feature::NoRead,
+        Feature::NoExecute,
+        Feature::Global,
+        Feature::Key(7),
+        Feature::Software(0x200),
+        Feature::SelfMap,
+    ];
+    let others = [
+        (Error::NoSuchAddress(at), "0xabcd000"),
+        (Error::BadSpan(Span::around(at, 12)), "0xabcd000"),
+        (Error::TooWide { frame: table, bits: 32 }, "32 bits"),
+        (Error::BadFrame { at, frame: Some(table) }, "0x1234000"),
+        (Error::NotMapped { at, size_lg2: 21 }, "2^21"),
+        (Error::NonPresent { at, raw }, "0x5678"),
+        (Error::Malformed { at, height: 1, raw }, "0x5678"),
+        (Error::Changed { at, raw }, "0x5678"),
+        (Error::BadRaw(raw), "0x5678"),
+        (Error::NotOnePage { at }, "0xabcd000"),
+        (Error::Unreachable { table, height: 1 }, "0x1234000"),
+        (Error::Shared { at }, "0xabcd000"),
+        (Error::SelfMap { at }, "0xabcd000"),
+        (Error::SoftwareBits { at, raw }, "0x5678"),
+        (Error::Cycle { at, table }, "0x1234000"),
+        (Error::BadRoot(table), "0x1234000"),
+        (Error::RootList(table), "0x1234000"),
+        (Error::Refused { height: 4 }, "height 4"),
+        (Error::NoTable(table), "0x1234000"),
+        (Error::OtherGather, "gather"),
+    ];
+    let occupied = found.map(|found| (Error::Occupied { at, found }, "0xabcd000"));
+    let lacking = features.map(|feature| (Error::Unsupported(feature), "not to be had"));
+    let mut lines = BTreeSet::new();
+    for (error, says) in others.into_iter().chain(occupied).chain(lacking) {
+        let line = error.to_string();
+        assert!(line.contains(says) && !line.contains('\n'), "{line}");
+        assert!(lines.insert(line), "{error:?} says what another one says");
+    }
 }
