@@ -3,7 +3,7 @@
 
 use crate::common::model::{Is, Model, Slot};
 use crate::common::{canonical, virt_bits};
-use pgtable::model::{Access, Choices, Cpu, Fault, Memory, Random};
+use pgtable::model::{Access, Choices, Control, Cpu, Decision, Fault, KeepNothing, Memory, Random};
 use pgtable::{Arch, Extent, Rights, RootCell, Span, Stale};
 use std::rc::Rc;
 
@@ -17,12 +17,16 @@ pub enum Whims {
 
 impl Choices for Whims {
     fn choose(&mut self, among: u32) -> u32 {
-        match (self, among) {
-            // The last way to begin a walk is at the root; the first answer to "whether" is no.
-            (Self::None, 3 | 4) => 0,
-            (Self::None, 8 | 64) => 1,
-            (Self::None, among) => among - 1,
-            (Self::Any(random), among) => random.choose(among),
+        match self {
+            Self::None => KeepNothing.choose(among),
+            Self::Any(random) => random.choose(among),
+        }
+    }
+
+    fn decide(&mut self, what: Decision, among: u32) -> u32 {
+        match self {
+            Self::None => KeepNothing.decide(what, among),
+            Self::Any(random) => random.decide(what, among),
         }
     }
 }
@@ -180,7 +184,7 @@ impl<A: Arch> World<A> {
         };
         let number = cpu % self.cpus.len();
         let cpu = &mut self.cpus[number];
-        let protect = cpu.write_protect;
+        let protect = cpu.control().contains(Control::WRITE_PROTECT);
         let result = cpu.use_page(memory, at.0, access);
         let states = self.states(offset);
         let permits = |state: &Option<(u64, Slot)>| match *state {

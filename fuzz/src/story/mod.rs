@@ -7,7 +7,7 @@ use crate::input::{Call, Raw, Says, Step, Story, Supply};
 use crate::manual::{Manual, Says as Word};
 use crate::rules::{self, Rules};
 use crate::world::{Answer as Told, Whims, World, within};
-use pgtable::model::{Cpu, Mode, Random};
+use pgtable::model::{Control, Cpu, Memory, Mode, Random};
 use pgtable::{
     Arch, Attrs, Change, Entry, Error, Flushed, Format, Frame, Gather, Gone, Names, Page, PageSize,
     PhysAddr, Placement, RootCell, Setup, Space, Span, Used, VirtAddr, Visited, levels,
@@ -73,8 +73,11 @@ pub fn play<A: Arch>(story: &Story, lively: bool) {
         let random = Random::new(story.whims ^ number);
         let mut cpu = Cpu::new(mode, if lively { Whims::Any(random) } else { Whims::None });
         let flag = |bit: u64| story.cpus >> (bit + 4 * number) & 1 != 0;
-        cpu.write_protect = !flag(0);
-        cpu.global_pages = !flag(1);
+        let mut control = cpu.control();
+        control.set(Control::WRITE_PROTECT, !flag(0));
+        control.set(Control::GLOBAL_PAGES, !flag(1));
+        // It has no root yet: there is nothing for it to read.
+        cpu.set_control(&Memory::new(mode.word, &[]), control).expect("bits that every mode has");
         cpu.rereads_registers = flag(2);
         cpu.keeps_unrelated = flag(3);
         cpu
@@ -118,7 +121,7 @@ fn setup_of<'k, A: Arch>(
 
 impl<'c, A: Arch> Both<'c, A> {
     fn tell(mut self, steps: &[Step]) {
-        let mut rest = steps.iter().take(64);
+        let mut rest = steps.iter().take(64).peekable();
         let mut more = true;
         while more {
             Gather::scope(|mut gather| {
@@ -130,7 +133,9 @@ impl<'c, A: Arch> Both<'c, A> {
                     };
                     self.step(step, &mut gather, &mut gone);
                     self.compare(gather.tables());
-                    if step.finish {
+                    // A gather is that of the space before, and not of the one that takes its tree over.
+                    let last = rest.peek().is_some_and(|next| matches!(next.call, Call::Readopt));
+                    if step.finish || last {
                         break;
                     }
                 }
