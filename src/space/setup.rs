@@ -60,7 +60,6 @@ impl<A> fmt::Debug for KernelHalf<'_, A> {
 /// let kernel = Setup::<X86_64>::new().kernel(upper_half).self_map(510);
 /// # let _ = kernel;
 /// ```
-#[derive(Clone, Copy, Debug)]
 pub struct Setup<'k, A> {
     pub(super) limits: Option<Limits>,
     pub(super) names: Names,
@@ -68,8 +67,25 @@ pub struct Setup<'k, A> {
     pub(super) self_map: Option<usize>,
 }
 
+impl<A> Clone for Setup<'_, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<A> Copy for Setup<'_, A> {}
+
+impl<A> fmt::Debug for Setup<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup")
+            .field("limits", &self.limits)
+            .field("names", &self.names)
+            .field("half", &self.half)
+            .field("self_map", &self.self_map)
+            .finish()
+    }
+}
+
 /// What a space has to do with the shared half.
-#[derive(Debug)]
 pub(super) enum Part<'k, A> {
     Apart,
     Owner(Span),
@@ -82,6 +98,16 @@ impl<A> Clone for Part<'_, A> {
     }
 }
 impl<A> Copy for Part<'_, A> {}
+
+impl<A> fmt::Debug for Part<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Apart => f.write_str("Apart"),
+            Self::Owner(span) => f.debug_tuple("Owner").field(span).finish(),
+            Self::Guest(half) => f.debug_tuple("Guest").field(half).finish(),
+        }
+    }
+}
 
 impl<A: Arch> Default for Setup<'_, A> {
     fn default() -> Self {
