@@ -88,7 +88,10 @@ pub fn give(frame: u64) {
 /// The counter of a table.
 #[inline(always)]
 pub fn count(frame: u64) -> &'static AtomicU16 {
-    &COUNTS[(frame as usize - START) / FRAME]
+    let index = frame as usize / FRAME - START / FRAME;
+    debug_assert!(index < COUNTS.len());
+    // SAFETY: callers have a frame of the arena, and there is a counter for each.
+    unsafe { &*COUNTS.as_ptr().add(index) }
 }
 
 /// Whether a table can be here.
@@ -100,4 +103,10 @@ pub fn holds(frame: u64) -> bool {
 #[inline(always)]
 pub fn reach_non_null(frame: u64) -> Option<NonNull<u8>> {
     NonNull::new(reach(frame))
+}
+
+/// The frame that comes next, if none was freed.
+#[cfg(feature = "others")]
+pub fn next() -> u64 {
+    NEXT.load(Relaxed) as u64
 }

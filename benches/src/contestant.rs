@@ -2,10 +2,14 @@
 
 use crate::perform::{Check, Wrong, perform};
 use crate::row::{Load, Row};
+use crate::subject::Mode;
+#[cfg(feature = "others")]
+use crate::subject::Subject;
 use crate::subject::ours::Ours;
 use crate::subject::reference::Reference;
-use crate::subject::{Mode, Subject};
-use pgtable::arch::x86::{X86_32, X86_64, X86Pae};
+use pgtable::arch::x86::X86_64;
+#[cfg(feature = "modes")]
+use pgtable::arch::x86::{X86_32, X86Pae};
 use std::time::Duration;
 
 /// Does a row.
@@ -61,19 +65,36 @@ const fn entry(name: &'static str, mode: Mode, perform: Do) -> Contestant {
     Contestant { name, mode, does: any, perform }
 }
 
-/// All of them; this crate and the reference first.
+/// All of them: this crate and the reference first.
 pub fn all() -> Vec<Contestant> {
-    vec![
+    let mut all = vec![
         entry("pgtable", Mode::Long, ours::<X86_64, false>),
         entry("pgtable-relocatable", Mode::Long, ours::<X86_64, true>),
         entry("reference", Mode::Long, reference::<false>),
-        Contestant {
-            name: "reference-keeping",
-            mode: Reference::<true, false>::MODE,
-            does: keeps,
-            perform: reference::<true>,
-        },
+        Contestant { does: keeps, ..entry("reference-keeping", Mode::Long, reference::<true>) },
+    ];
+    #[cfg(feature = "others")]
+    all.extend(others());
+    #[cfg(feature = "modes")]
+    all.extend([
         entry("pgtable-pae", Mode::Pae, ours::<X86Pae, false>),
         entry("pgtable-legacy", Mode::Legacy, ours::<X86_32, false>),
+    ]);
+    all
+}
+
+/// Other crates, each with the rows that it has a call for.
+#[cfg(feature = "others")]
+fn others() -> Vec<Contestant> {
+    use crate::subject::others::{aarch64_paging, multiarch, page_table_generic, patina, x86_64};
+    const fn does<S: Subject>(name: &'static str, does: fn(Row) -> bool) -> Contestant {
+        Contestant { name, mode: S::MODE, does, perform: perform::<S> }
+    }
+    vec![
+        does::<x86_64::Mapped>("x86_64", x86_64::does),
+        does::<multiarch::Multiarch>("page_table_multiarch", multiarch::does),
+        does::<page_table_generic::Generic>("page-table-generic", page_table_generic::does),
+        does::<aarch64_paging::Aarch64>("aarch64-paging", aarch64_paging::does),
+        does::<patina::Patina>("patina_paging", patina::does),
     ]
 }

@@ -98,7 +98,8 @@ pub fn set(mode: Mode, at: *mut u8, bits: u64) {
     }
 }
 
-/// Shows every page of a tree in ascending order, with its word.
+/// Shows every page of a tree in ascending order, with its word. Of the wide modes it looks at the lower
+/// half, where all rows are: some crates keep tables of their own in the upper one.
 pub fn leaves(mode: Mode, root: u64, visit: &mut dyn FnMut(Leaf, *mut u8)) {
     look(mode, root, 0, mode.levels(), visit);
 }
@@ -112,7 +113,8 @@ fn look(
 ) {
     assert!(arena::holds(table), "{table:#x} is no table");
     let (&(shift, index_bits), below) = levels.split_first().unwrap();
-    for index in 0..1_u64 << index_bits {
+    let lower_half = if shift == 39 { 1 } else { 0 };
+    for index in 0..1_u64 << (index_bits - lower_half) {
         let word = arena::reach(table + index * mode.word() as u64);
         let at = start + (index << shift);
         match mode.say(load(mode, word), shift) {

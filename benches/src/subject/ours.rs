@@ -2,7 +2,7 @@
 
 use super::{Mode, Subject, Sum};
 use crate::arena;
-use crate::row::{Row, Run};
+use crate::row::Run;
 use pgtable::arch::x86::{X86_32, X86_64, X86Pae};
 use pgtable::{
     Arch, Attrs, Config, Frame, Gather, Gone, Host, Page, PhysAddr, Request, Rights, RootCell,
@@ -98,20 +98,27 @@ fn span(run: Run) -> Span {
 #[inline(always)]
 fn note(sum: &mut Sum, gone: Gone<'_>) {
     if let Some(page) = gone.page() {
-        sum.add(page.peek().0, page.attrs.accessed, page.attrs.dirty);
+        sum.add(page.peek().0);
+    }
+}
+
+#[inline(always)]
+fn note_used(sum: &mut Sum, gone: Gone<'_>) {
+    if let Some(page) = gone.page() {
+        sum.add_used(page.peek().0, page.attrs.accessed, page.attrs.dirty);
     }
 }
 
 impl<A: Moded, const R: bool, const F: bool, const C: bool> Ours<A, R, F, C> {
-    fn unmap_each(&mut self, run: Run) -> Sum {
+    fn unmap_each(&mut self, run: Run) -> Option<Sum> {
         let mut sum = Sum::default();
         Gather::scope(|mut gather| {
-            for (at, _) in run.each() {
+            for (at, _) in run.base_pages() {
                 note(&mut sum, self.space.unmap(page(at), &mut gather).unwrap());
             }
             self.space.finish(gather).unwrap();
         });
-        sum
+        Some(sum)
     }
 }
 
@@ -128,19 +135,15 @@ impl<A: Moded, const R: bool, const F: bool, const C: bool> Subject for Ours<A, 
         self.space.root().0
     }
 
-    fn does(_: Row) -> bool {
-        true
-    }
-
     fn map_pages(&mut self, run: Run) {
-        for (at, to) in run.each() {
+        for (at, to) in run.base_pages() {
             self.space.map(page(at), frame(to), A::DATA).unwrap();
         }
     }
 
     fn map_cursor(&mut self, run: Run) {
         let mut cursor = self.space.cursor(VirtAddr(run.at));
-        for (_, to) in run.each() {
+        for (_, to) in run.base_pages() {
             cursor.map(PhysAddr(to), A::DATA).unwrap();
         }
     }
@@ -159,26 +162,28 @@ impl<A: Moded, const R: bool, const F: bool, const C: bool> Subject for Ours<A, 
         let mut sum = Sum::default();
         for &(at, _) in list {
             let found = self.space.translate(VirtAddr(at)).unwrap();
-            sum.add(found.phys(VirtAddr(at)).0, false, false);
+            sum.add(found.phys(VirtAddr(at)).0);
         }
         sum
     }
 
-    fn unmap_pages(&mut self, run: Run) -> Sum {
+    fn unmap_pages(&mut self, run: Run) -> Option<Sum> {
         self.unmap_each(run)
     }
 
-    fn unmap_pages_freed(&mut self, run: Run) -> Sum {
+    fn unmap_pages_freed(&mut self, run: Run) -> Option<Sum> {
         self.unmap_each(run)
     }
 
-    fn unmap_range(&mut self, run: Run) -> Sum {
+    fn unmap_range(&mut self, run: Run) -> Option<Sum> {
         let mut sum = Sum::default();
         Gather::scope(|mut gather| {
-            self.space.unmap_range(span(run), &mut gather, |gone| note(&mut sum, gone)).unwrap();
+            self.space
+                .unmap_range(span(run), &mut gather, |gone| note_used(&mut sum, gone))
+                .unwrap();
             self.space.finish(gather).unwrap();
         });
-        sum
+        Some(sum)
     }
 
     fn protect_range(&mut self, run: Run) {
@@ -188,17 +193,17 @@ impl<A: Moded, const R: bool, const F: bool, const C: bool> Subject for Ours<A, 
         });
     }
 
-    fn map_unmap(&mut self, run: Run, turns: u64) -> Sum {
+    fn map_unmap(&mut self, run: Run, turns: u64) -> Option<Sum> {
         let mut sum = Sum::default();
         Gather::scope(|mut gather| {
             for turn in 0..turns {
-                let to = frame(run.frame + turn % 2 * run.size);
+                let to = frame(run.frame + turn % 2 * 4096);
                 self.space.map(page(run.at), to, A::DATA).unwrap();
                 note(&mut sum, self.space.unmap(page(run.at), &mut gather).unwrap());
             }
             self.space.finish(gather).unwrap();
         });
-        sum
+        Some(sum)
     }
 
     fn tear_down(self) {

@@ -1,11 +1,14 @@
 //! Code written by hand for x86-64 with four levels and for nothing else, as fast as it is simple: no
 //! check but whether something is there already, no atomics but where bits of hardware's must be kept,
-//! and a caller who is trusted with every address.
+//! and a caller who is trusted with every address, and to know where huge pages are.
 
 use super::{Mode, Subject, Sum};
 use crate::arena;
-use crate::row::{Row, Run};
+use crate::row::Run;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+const PAGE: u64 = 4096;
+const HUGE_PAGE: u64 = 512 * PAGE;
 
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 1 << 1;
@@ -13,6 +16,8 @@ const USER: u64 = 1 << 2;
 const HUGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// What names a table has no bits above the address.
+const TABLE_ADDRESS: u64 = !0xfff;
 /// Where accessed is; dirty is the bit above it.
 const USED_AT: u32 = 5;
 
@@ -55,9 +60,9 @@ fn zeroed() -> Result<u64, Refused> {
 }
 
 #[inline(always)]
-fn add(sum: &mut Sum, raw: u64) {
+fn add_used(sum: &mut Sum, raw: u64) {
     let used = raw >> USED_AT;
-    sum.add(raw & ADDRESS, used & 1 != 0, used & 2 != 0);
+    sum.add_used(raw & ADDRESS, used & 1 != 0, used & 2 != 0);
 }
 
 impl<const KEEPS: bool, const COUNTS: bool> Reference<KEEPS, COUNTS> {
@@ -79,22 +84,24 @@ impl<const KEEPS: bool, const COUNTS: bool> Reference<KEEPS, COUNTS> {
         let entry = unsafe { entry(table, index(at, height)) };
         // SAFETY: as above.
         let raw = unsafe { entry.read() };
-        if raw & PRESENT == 0 {
-            let below = zeroed()?;
-            // SAFETY: as above.
-            unsafe { entry.write(below | TABLE) };
-            Self::counted(table, 1);
-            return Ok(below);
-        }
-        if raw & HUGE != 0 { Err(Refused::Occupied) } else { Ok(raw & ADDRESS) }
+        if raw & PRESENT != 0 { Ok(raw & TABLE_ADDRESS) } else { Self::new_below(table, entry) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn new_below(table: u64, entry: *mut u64) -> Result<u64, Refused> {
+        let below = zeroed()?;
+        // SAFETY: as above.
+        unsafe { entry.write(below | TABLE) };
+        Self::counted(table, 1);
+        Ok(below)
     }
 
     #[inline(always)]
     fn below(table: u64, at: u64, height: u32) -> Result<u64, Refused> {
         // SAFETY: as in `below_or_new`.
         let raw = unsafe { entry(table, index(at, height)).read() };
-        let named = raw & (PRESENT | HUGE) == PRESENT;
-        if named { Ok(raw & ADDRESS) } else { Err(Refused::NotMapped) }
+        if raw & PRESENT != 0 { Ok(raw & TABLE_ADDRESS) } else { Err(Refused::NotMapped) }
     }
 
     #[inline(always)]
@@ -192,7 +199,7 @@ impl<const KEEPS: bool, const COUNTS: bool> Reference<KEEPS, COUNTS> {
 
     /// Makes a whole table of leaves, which nobody has zeroed, and names it in an empty entry.
     #[inline(always)]
-    fn link(above: *mut u64, first: u64, size: u64) -> Result<(), Refused> {
+    fn link<const SIZE: u64>(above: *mut u64, first: u64) -> Result<(), Refused> {
         // SAFETY: callers give an entry of a live table.
         if unsafe { above.read() } != 0 {
             return Err(Refused::Occupied);
@@ -200,7 +207,7 @@ impl<const KEEPS: bool, const COUNTS: bool> Reference<KEEPS, COUNTS> {
         let table = arena::take().ok_or(Refused::NoMemory)?;
         for index in 0..512 {
             // SAFETY: the table is new.
-            unsafe { entry(table, index).write(first + index * size) };
+            unsafe { entry(table, index).write(first + index * SIZE) };
         }
         // SAFETY: as above.
         unsafe { above.write(table | TABLE) };
@@ -232,7 +239,7 @@ fn take_all<const KEEPS: bool>(table: u64, sum: &mut Sum) {
             // SAFETY: as above.
             unsafe { entry.read() }
         };
-        add(sum, raw);
+        add_used(sum, raw);
     }
 }
 
@@ -270,12 +277,8 @@ impl<const KEEPS: bool, const COUNTS: bool> Subject for Reference<KEEPS, COUNTS>
         self.root
     }
 
-    fn does(_: Row) -> bool {
-        true
-    }
-
     fn map_pages(&mut self, run: Run) {
-        for (at, frame) in run.each() {
+        for (at, frame) in run.base_pages() {
             self.map(at, frame).unwrap();
         }
     }
@@ -283,7 +286,7 @@ impl<const KEEPS: bool, const COUNTS: bool> Subject for Reference<KEEPS, COUNTS>
     fn map_cursor(&mut self, run: Run) {
         // No table serves these.
         let (mut held, mut start) = (0, u64::MAX << 21);
-        for (at, frame) in run.each() {
+        for (at, frame) in run.base_pages() {
             if at >> 21 != start >> 21 {
                 (held, start) = (self.leafmost_or_new(at).unwrap(), at);
             }
@@ -292,16 +295,16 @@ impl<const KEEPS: bool, const COUNTS: bool> Subject for Reference<KEEPS, COUNTS>
     }
 
     fn map_range(&mut self, run: Run) {
-        if run.size != 4096 {
+        if run.size == HUGE_PAGE {
             let pud = Self::below_or_new(self.root, run.at, 3).unwrap();
             // SAFETY: as in `below_or_new`.
             let above = unsafe { entry(pud, index(run.at, 2)) };
-            return Self::link(above, run.frame | DATA | HUGE, run.size).unwrap();
+            return Self::link::<HUGE_PAGE>(above, run.frame | DATA | HUGE).unwrap();
         }
-        let (mut result, size) = (Ok(()), run.size);
+        let mut result = Ok(());
         let walked = self.tables(run, |above, first| {
             if result.is_ok() {
-                result = Self::link(above, first | DATA, size);
+                result = Self::link::<PAGE>(above, first | DATA);
             }
         });
         walked.and(result).unwrap();
@@ -320,24 +323,24 @@ impl<const KEEPS: bool, const COUNTS: bool> Subject for Reference<KEEPS, COUNTS>
             // SAFETY: as in `below_or_new`.
             let raw = unsafe { entry(table, index(at, 0)).read() };
             assert!(raw & PRESENT != 0);
-            sum.add(raw & ADDRESS | at & 0xfff, false, false);
+            sum.add(raw & ADDRESS | at & 0xfff);
         }
         sum
     }
 
-    fn unmap_pages(&mut self, run: Run) -> Sum {
+    fn unmap_pages(&mut self, run: Run) -> Option<Sum> {
         let mut sum = Sum::default();
-        for (at, _) in run.each() {
-            add(&mut sum, self.unmap(at).unwrap());
+        for (at, _) in run.base_pages() {
+            sum.add(self.unmap(at).unwrap() & ADDRESS);
         }
-        sum
+        Some(sum)
     }
 
-    fn unmap_pages_freed(&mut self, run: Run) -> Sum {
+    fn unmap_pages_freed(&mut self, run: Run) -> Option<Sum> {
         self.unmap_pages(run)
     }
 
-    fn unmap_range(&mut self, run: Run) -> Sum {
+    fn unmap_range(&mut self, run: Run) -> Option<Sum> {
         let mut sum = Sum::default();
         let cleared = self.tables(run, |above, _| {
             // SAFETY: `tables` gives an entry of a live table.
@@ -348,7 +351,7 @@ impl<const KEEPS: bool, const COUNTS: bool> Subject for Reference<KEEPS, COUNTS>
             arena::give(table);
         });
         cleared.unwrap();
-        sum
+        Some(sum)
     }
 
     fn protect_range(&mut self, run: Run) {
@@ -359,13 +362,13 @@ impl<const KEEPS: bool, const COUNTS: bool> Subject for Reference<KEEPS, COUNTS>
         protected.unwrap();
     }
 
-    fn map_unmap(&mut self, run: Run, turns: u64) -> Sum {
+    fn map_unmap(&mut self, run: Run, turns: u64) -> Option<Sum> {
         let mut sum = Sum::default();
         for turn in 0..turns {
-            self.map(run.at, run.frame + turn % 2 * run.size).unwrap();
-            add(&mut sum, self.unmap(run.at).unwrap());
+            self.map(run.at, run.frame + turn % 2 * 4096).unwrap();
+            sum.add(self.unmap(run.at).unwrap() & ADDRESS);
         }
-        sum
+        Some(sum)
     }
 
     fn tear_down(self) {
