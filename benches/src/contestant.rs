@@ -25,6 +25,19 @@ pub struct Contestant {
     pub does: fn(Row) -> bool,
     /// Does it.
     pub perform: Do,
+    /// Whether it is another crate.
+    pub foreign: bool,
+}
+
+impl Contestant {
+    /// Does a row once, if it does it at all.
+    pub fn once(&self, row: Row, load: &Load, check: Check) -> Result<Option<Duration>, Wrong> {
+        if !(self.does)(row) {
+            return Ok(None);
+        }
+        let done = (self.perform)(row, load, check);
+        done.map(Some).map_err(|wrong| format!("{}, {}: {wrong}", self.name, row.name()))
+    }
 }
 
 /// This crate, in the kind of space that a row asks for.
@@ -62,7 +75,7 @@ pub fn keeps(row: Row) -> bool {
 }
 
 const fn entry(name: &'static str, mode: Mode, perform: Do) -> Contestant {
-    Contestant { name, mode, does: any, perform }
+    Contestant { name, mode, does: any, perform, foreign: false }
 }
 
 /// All of them: this crate and the reference first.
@@ -88,7 +101,7 @@ pub fn all() -> Vec<Contestant> {
 fn others() -> Vec<Contestant> {
     use crate::subject::others::{aarch64_paging, multiarch, page_table_generic, patina, x86_64};
     const fn does<S: Subject>(name: &'static str, does: fn(Row) -> bool) -> Contestant {
-        Contestant { name, mode: S::MODE, does, perform: perform::<S> }
+        Contestant { name, mode: S::MODE, does, perform: perform::<S>, foreign: true }
     }
     vec![
         does::<x86_64::Mapped>("x86_64", x86_64::does),

@@ -4,9 +4,12 @@ mod arena;
 mod callgrind;
 mod contestant;
 mod perform;
+mod progress;
 mod region;
 mod row;
 mod subject;
+mod table;
+mod times;
 mod walk;
 
 use clap::{Parser, Subcommand};
@@ -26,9 +29,22 @@ struct Arguments {
 enum What {
     /// Checks the results of every workload, and measures nothing.
     Verify,
+    /// Times of everybody in turn, as nanoseconds per operation and as ratios. Results are checked
+    /// first.
+    Times {
+        /// Only these rows.
+        #[arg(long)]
+        row: Vec<Row>,
+        /// How many turns: the least time of each counts.
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+        turns: u32,
+        /// Lines for programs: who, which row, nanoseconds.
+        #[arg(long)]
+        plain: bool,
+    },
     /// Counts instructions per operation, under valgrind.
     Instructions {
-        /// Only of these (see --help of `once` for the rows).
+        /// Only these rows.
         #[arg(long)]
         row: Vec<Row>,
         /// Only for these.
@@ -48,55 +64,65 @@ fn find(name: &str) -> Result<Contestant, String> {
     }
 }
 
+/// Those rows that are asked for, or all.
+fn rows(asked: &[Row]) -> Vec<Row> {
+    Row::ALL.into_iter().filter(|row| asked.is_empty() || asked.contains(row)).collect()
+}
+
 fn verify() -> Result<(), String> {
     for who in contestant::all() {
         let load = Load::new(who.mode);
-        for row in Row::ALL.into_iter().filter(|&row| (who.does)(row)) {
-            (who.perform)(row, &load, Check::Yes)
-                .map_err(|wrong| format!("{}, {}: {wrong}", who.name, row.name()))?;
+        for row in Row::ALL {
+            who.once(row, &load, Check::Yes)?;
         }
         println!("{}: as it must be", who.name);
     }
     Ok(())
 }
 
-fn instructions(rows: &[Row], of: &[String]) -> Result<(), String> {
+fn once(who: &str, row: Row) -> Result<(), String> {
+    let who = find(who)?;
+    match who.once(row, &Load::new(who.mode), Check::Yes)? {
+        Some(_) => Ok(()),
+        None => Err(format!("{} has no call for {}", who.name, row.name())),
+    }
+}
+
+fn instructions(asked: &[Row], of: &[String]) -> Result<(), String> {
     let mut everybody = contestant::all();
     if !of.is_empty() {
         everybody = of.iter().map(|name| find(name)).collect::<Result<_, _>>()?;
     }
-    print!("{:45}", "instructions per operation");
-    everybody.iter().for_each(|who| print!(" {:>12}", who.name.replace("pgtable-", "pg-")));
-    println!();
-    for row in Row::ALL.into_iter().filter(|row| rows.is_empty() || rows.contains(row)) {
-        print!("{:45}", row.title());
+    let names = everybody.iter().map(|who| who.name);
+    let mut table = table::Table::new(std::iter::once("instructions").chain(names));
+    let progress = progress::Progress::new();
+    for row in rows(asked) {
+        let mut cells = vec![row.title().to_owned()];
         for who in &everybody {
-            if (who.does)(row) {
-                print!(" {:>12.2}", callgrind::count(who, row)?);
-            } else {
-                print!(" {:>12}", "-");
-            }
-            std::io::Write::flush(&mut std::io::stdout()).map_err(|error| error.to_string())?;
+            progress.show(&format!("{}: {}", row.name(), who.name));
+            let does = (who.does)(row);
+            cells.push(if does { table::digits(callgrind::count(who, row)?) } else { "-".into() });
         }
-        println!();
+        table.row(cells);
     }
+    drop(progress);
+    print!("{table}");
     Ok(())
+}
+
+fn run(what: What) -> Result<(), String> {
+    match what {
+        What::Verify => verify(),
+        What::Times { row, turns, plain } => times::times(&rows(&row), turns, plain),
+        What::Instructions { row, of } => instructions(&row, &of),
+        What::Once { who, row } => once(&who, row),
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let opened = arena::open().map_err(|error| format!("the arena: {error}"));
-    let done = opened.and_then(|()| match arguments.what {
-        What::Verify => verify(),
-        What::Instructions { row, of } => instructions(&row, &of),
-        What::Once { who, row } => {
-            let who = find(&who)?;
-            (who.perform)(row, &Load::new(who.mode), Check::Yes)
-                .map(|_| ())
-                .map_err(|wrong| format!("{}, {}: {wrong}", who.name, row.name()))
-        }
-    });
-    match done {
+    match opened.and_then(|()| run(arguments.what)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("benches: {error}");
