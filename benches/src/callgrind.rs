@@ -1,8 +1,8 @@
-//! Counts instructions: this program runs itself under valgrind, and does one row there.
+//! Counts instructions: this program, or one that was built otherwise, does one row under valgrind.
 
 use crate::contestant::Contestant;
 use crate::row::{Load, Row};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// With it, glibc's `memset` is a loop of stores, and not an instruction that counts once per byte.
@@ -10,21 +10,26 @@ const TUNABLES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.cpu.x86_rep_stosb_thres
 
 /// Instructions per operation.
 pub fn count(who: &Contestant, row: Row) -> Result<f64, String> {
+    let this = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
+    count_in(&this, who, row)
+}
+
+/// The same, as another build of this program does it.
+pub fn count_in(program: &Path, who: &Contestant, row: Row) -> Result<f64, String> {
     let output = std::env::temp_dir().join(format!("pgtable-{}.callgrind", std::process::id()));
-    let total = run(who.name, row.name(), &output);
+    let total = run(program, who.name, row.name(), &output);
     // What cannot be removed is not there.
     let _ = std::fs::remove_file(&output);
     Ok(total? as f64 / Load::new(who.mode).operations(row) as f64)
 }
 
-fn run(who: &str, row: &str, output: &PathBuf) -> Result<u64, String> {
-    let this = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
+fn run(program: &Path, who: &str, row: &str, output: &PathBuf) -> Result<u64, String> {
     let mut file = std::ffi::OsString::from("--callgrind-out-file=");
     file.push(output);
     let ran = Command::new("valgrind")
         .args(["--tool=callgrind", "--toggle-collect=pgtable_timed_region", "-q"])
         .arg(file)
-        .arg(this)
+        .arg(program)
         .args(["once", who, row])
         .env(TUNABLES.0, TUNABLES.1)
         .stdout(Stdio::null())

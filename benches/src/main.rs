@@ -2,7 +2,9 @@
 
 mod arena;
 mod callgrind;
+mod cargo;
 mod contestant;
+mod gate;
 mod perform;
 mod progress;
 mod region;
@@ -50,6 +52,13 @@ enum What {
         /// Only for these.
         #[arg(long)]
         of: Vec<String>,
+    },
+    /// Holds instructions per operation against the limits in limits.txt. Exit status 1 if there are
+    /// more.
+    Gate {
+        /// Writes what was reached into limits.txt, where that is less than what is held there.
+        #[arg(long)]
+        write: bool,
     },
     /// Does one row once: what valgrind runs.
     Once { who: String, row: Row },
@@ -110,20 +119,31 @@ fn instructions(asked: &[Row], of: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn run(what: What) -> Result<(), String> {
-    match what {
+fn gate(write: bool) -> Result<ExitCode, String> {
+    let broken = gate::gate(write)?;
+    if broken > 0 {
+        eprintln!("benches: {broken} of the limits in limits.txt are broken");
+        return Ok(ExitCode::from(1));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(what: What) -> Result<ExitCode, String> {
+    let done = match what {
+        What::Gate { write } => return gate(write),
         What::Verify => verify(),
         What::Times { row, turns, plain } => times::times(&rows(&row), turns, plain),
         What::Instructions { row, of } => instructions(&row, &of),
         What::Once { who, row } => once(&who, row),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let opened = arena::open().map_err(|error| format!("the arena: {error}"));
     match opened.and_then(|()| run(arguments.what)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("benches: {error}");
             ExitCode::from(2)
