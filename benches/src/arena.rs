@@ -110,3 +110,16 @@ pub fn reach_non_null(frame: u64) -> Option<NonNull<u8>> {
 pub fn next() -> u64 {
     NEXT.load(Relaxed) as u64
 }
+
+/// Copies what is as far above the middle as `from` is above the start, to what is there for `to`: the
+/// same pages in the same order as a tree in the lower half is moved, and nothing of it is touched.
+#[inline]
+pub fn copy_in_upper_half(from: u64, to: u64) {
+    let upper = |frame: u64| {
+        let offset = frame as usize - START;
+        assert!(offset < BYTES / 2, "the lower half is full");
+        reach((START + BYTES / 2 + offset) as u64)
+    };
+    // SAFETY: both pages are in the upper half, are not the same, and are nobody's.
+    unsafe { std::ptr::copy_nonoverlapping(upper(from), upper(to), FRAME) };
+}

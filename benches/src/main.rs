@@ -8,6 +8,7 @@ mod gate;
 mod perform;
 mod progress;
 mod region;
+mod relocate;
 mod row;
 mod subject;
 mod table;
@@ -59,6 +60,28 @@ enum What {
         /// Writes what was reached into limits.txt, where that is less than what is held there.
         #[arg(long)]
         write: bool,
+    },
+    /// Moves whole trees, beside memcpy of the same tables.
+    Relocate {
+        /// About how many tables a tree has.
+        #[arg(
+            long,
+            value_delimiter = ',',
+            default_values_t = [10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000],
+            value_parser = clap::value_parser!(u64).range(4..=100_000)
+        )]
+        sizes: Vec<u64>,
+        /// How many turns, and more for small trees: the least time of each counts.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        turns: u32,
+        /// Draws it: time and longest stretches, by the size of the tree.
+        #[cfg(feature = "plot")]
+        #[arg(long)]
+        svg: Option<std::path::PathBuf>,
+        /// Lines for programs: kind, tables, shootdowns, and nanoseconds: all, without ends of batches,
+        /// memcpy, longest move, longest end of a batch.
+        #[arg(long)]
+        plain: bool,
     },
     /// Does one row once: what valgrind runs.
     Once { who: String, row: Row },
@@ -135,6 +158,17 @@ fn run(what: What) -> Result<ExitCode, String> {
         What::Times { row, turns, plain } => times::times(&rows(&row), turns, plain),
         What::Instructions { row, of } => instructions(&row, &of),
         What::Once { who, row } => once(&who, row),
+        #[cfg(feature = "plot")]
+        What::Relocate { sizes, turns, svg, plain } => {
+            let costs = relocate::costs(&sizes, turns)?;
+            relocate::print(&costs, plain);
+            svg.map_or(Ok(()), |file| relocate::plot::draw(&costs, &file))
+        }
+        #[cfg(not(feature = "plot"))]
+        What::Relocate { sizes, turns, plain } => {
+            relocate::print(&relocate::costs(&sizes, turns)?, plain);
+            Ok(())
+        }
     };
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -126,3 +126,24 @@ fn look(
         }
     }
 }
+
+/// All tables, those below before the one that names them, and the root last.
+pub fn tables(mode: Mode, root: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    collect(mode, root, mode.levels(), &mut found);
+    found
+}
+
+fn collect(mode: Mode, table: u64, levels: &[(u32, u32)], found: &mut Vec<u64>) {
+    assert!(arena::holds(table), "{table:#x} is no table");
+    let (&(shift, index_bits), below) = levels.split_first().unwrap();
+    // What the last level names is pages.
+    let entries = if below.is_empty() { 0 } else { 1_u64 << index_bits };
+    for index in 0..entries {
+        let word = arena::reach(table + index * mode.word() as u64);
+        if let Said::Table(frame) = mode.say(load(mode, word), shift) {
+            collect(mode, frame, below, found);
+        }
+    }
+    found.push(table);
+}
