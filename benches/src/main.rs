@@ -10,6 +10,7 @@ mod progress;
 mod region;
 mod relocate;
 mod row;
+mod size;
 mod subject;
 mod table;
 mod times;
@@ -83,6 +84,8 @@ enum What {
         #[arg(long)]
         plain: bool,
     },
+    /// Weighs the code of all verbs, in a static library that is built for it.
+    Size,
     /// Does one row once: what valgrind runs.
     Once { who: String, row: Row },
 }
@@ -158,6 +161,7 @@ fn run(what: What) -> Result<ExitCode, String> {
         What::Times { row, turns, plain } => times::times(&rows(&row), turns, plain),
         What::Instructions { row, of } => instructions(&row, &of),
         What::Once { who, row } => once(&who, row),
+        What::Size => size::sizes(),
         #[cfg(feature = "plot")]
         What::Relocate { sizes, turns, svg, plain } => {
             let costs = relocate::costs(&sizes, turns)?;
