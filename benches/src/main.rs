@@ -5,6 +5,7 @@ mod callgrind;
 mod cargo;
 mod contestant;
 mod gate;
+mod kernel;
 mod perform;
 mod progress;
 mod region;
@@ -15,6 +16,10 @@ mod subject;
 mod table;
 mod times;
 mod walk;
+
+/// Reads cores of machines.
+#[path = "../../examples/support/mod.rs"]
+mod support;
 
 use clap::{Parser, Subcommand};
 use contestant::Contestant;
@@ -83,6 +88,15 @@ enum What {
         /// memcpy, longest move, longest end of a batch.
         #[arg(long)]
         plain: bool,
+    },
+    /// Times of this crate on the page tables of a real Linux kernel.
+    Kernel {
+        /// An ELF core of a machine in x86-64 mode with four levels.
+        #[arg(default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cores/linux-amd64.core"))]
+        core: std::path::PathBuf,
+        /// How many turns: the least time of each counts.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+        turns: u32,
     },
     /// Weighs the code of all verbs, in a static library that is built for it.
     Size,
@@ -162,6 +176,7 @@ fn run(what: What) -> Result<ExitCode, String> {
         What::Instructions { row, of } => instructions(&row, &of),
         What::Once { who, row } => once(&who, row),
         What::Size => size::sizes(),
+        What::Kernel { core, turns } => kernel::times(&core, turns),
         #[cfg(feature = "plot")]
         What::Relocate { sizes, turns, svg, plain } => {
             let costs = relocate::costs(&sizes, turns)?;

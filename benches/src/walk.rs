@@ -2,6 +2,7 @@
 
 use crate::arena;
 use crate::subject::Mode;
+use std::collections::HashSet;
 
 /// A page, as hardware would see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +102,19 @@ pub fn set(mode: Mode, at: *mut u8, bits: u64) {
 /// Shows every page of a tree in ascending order, with its word. Of the wide modes it looks at the lower
 /// half, where all rows are: some crates keep tables of their own in the upper one.
 pub fn leaves(mode: Mode, root: u64, visit: &mut dyn FnMut(Leaf, *mut u8)) {
-    look(mode, root, 0, mode.levels(), visit);
+    look(mode, root, 0, mode.levels(), Half::Lower, visit);
+}
+
+/// The same for both halves.
+pub fn all_leaves(mode: Mode, root: u64, visit: &mut dyn FnMut(Leaf, *mut u8)) {
+    look(mode, root, 0, mode.levels(), Half::Both, visit);
+}
+
+/// What of a tree is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Lower,
+    Both,
 }
 
 fn look(
@@ -109,17 +122,18 @@ fn look(
     table: u64,
     start: u64,
     levels: &[(u32, u32)],
+    half: Half,
     visit: &mut dyn FnMut(Leaf, *mut u8),
 ) {
     assert!(arena::holds(table), "{table:#x} is no table");
     let (&(shift, index_bits), below) = levels.split_first().unwrap();
-    let lower_half = if shift == 39 { 1 } else { 0 };
-    for index in 0..1_u64 << (index_bits - lower_half) {
+    let left_out = if shift == 39 && half == Half::Lower { 1 } else { 0 };
+    for index in 0..1_u64 << (index_bits - left_out) {
         let word = arena::reach(table + index * mode.word() as u64);
-        let at = start + (index << shift);
+        let at = canonical(start + (index << shift), shift);
         match mode.say(load(mode, word), shift) {
             Said::Nothing => {}
-            Said::Table(frame) => look(mode, frame, at, below, visit),
+            Said::Table(frame) => look(mode, frame, at, below, half, visit),
             Said::Leaf { frame, writable, executable } => {
                 visit(Leaf { at, frame, size: 1 << shift, writable, executable }, word);
             }
@@ -127,14 +141,28 @@ fn look(
     }
 }
 
-/// All tables, those below before the one that names them, and the root last.
+/// Addresses of four levels have 48 bits, of which the last one is all those above it as well.
+const fn canonical(at: u64, shift: u32) -> u64 {
+    if shift == 39 { (at << 16).cast_signed().wrapping_shr(16).cast_unsigned() } else { at }
+}
+
+/// All tables, each once: those below before the one that names them, and the root last.
 pub fn tables(mode: Mode, root: u64) -> Vec<u64> {
-    let mut found = Vec::new();
-    collect(mode, root, mode.levels(), &mut found);
+    let (mut found, mut known) = (Vec::new(), HashSet::new());
+    collect(mode, root, mode.levels(), &mut found, &mut known);
     found
 }
 
-fn collect(mode: Mode, table: u64, levels: &[(u32, u32)], found: &mut Vec<u64>) {
+fn collect(
+    mode: Mode,
+    table: u64,
+    levels: &[(u32, u32)],
+    found: &mut Vec<u64>,
+    known: &mut HashSet<u64>,
+) {
+    if !known.insert(table) {
+        return;
+    }
     assert!(arena::holds(table), "{table:#x} is no table");
     let (&(shift, index_bits), below) = levels.split_first().unwrap();
     // What the last level names is pages.
@@ -142,7 +170,7 @@ fn collect(mode: Mode, table: u64, levels: &[(u32, u32)], found: &mut Vec<u64>) 
     for index in 0..entries {
         let word = arena::reach(table + index * mode.word() as u64);
         if let Said::Table(frame) = mode.say(load(mode, word), shift) {
-            collect(mode, frame, below, found);
+            collect(mode, frame, below, found, known);
         }
     }
     found.push(table);
