@@ -1,6 +1,7 @@
 //! The kernel around the spaces: frames of the model's memory, and its CPUs.
 
 use crate::Sabotage;
+use crate::cpus::Pulse;
 use pgtable::model::{Cpu, Machine, Memory, Random};
 use pgtable::{Extent, Host, PhysAddr, Request, RootCell, Roots, Stale};
 use std::collections::BTreeMap;
@@ -59,6 +60,7 @@ pub(crate) struct Kernel<'m> {
     pub(crate) sabotage: Option<Sabotage>,
     leaving: Mutex<BTreeMap<u64, Leaving>>,
     roots: Mutex<RootList>,
+    pub(crate) pulse: &'m Pulse,
     /// How long shootdowns took, and how many there were.
     pub(crate) nanoseconds: AtomicU64,
     pub(crate) shootdowns: AtomicU64,
@@ -71,7 +73,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<'m> Kernel<'m> {
     pub(crate) fn new(
         memory: &'m Memory,
-        machine: &'m Machine<Random>,
+        (machine, pulse): (&'m Machine<Random>, &'m Pulse),
         cells: Vec<&'m RootCell>,
         word: u8,
         sabotage: Option<Sabotage>,
@@ -84,6 +86,7 @@ impl<'m> Kernel<'m> {
             sabotage,
             leaving: Mutex::default(),
             roots: Mutex::default(),
+            pulse,
             nanoseconds: AtomicU64::new(0),
             shootdowns: AtomicU64::new(0),
         }
@@ -206,5 +209,9 @@ unsafe impl Host for Kernel<'_> {
 
     unsafe fn roots(&self, edit: &mut dyn FnMut(&mut dyn Roots)) {
         edit(&mut *lock(&self.roots));
+    }
+
+    fn table_made(&self, _: PhysAddr, _: u8) {
+        self.pulse.table_copied();
     }
 }

@@ -35,19 +35,20 @@ struct Clock<'a, 'm> {
 }
 
 impl Clock<'_, '_> {
-    fn shootdown_time(&self) -> u64 {
-        self.kernel.nanoseconds.load(std::sync::atomic::Ordering::Relaxed)
+    /// What is not the move itself: shootdowns are counted by themselves, and the wait for CPUs that
+    /// write between copy and name is not the crate's.
+    fn other_time(&self) -> u64 {
+        let shootdowns = self.kernel.nanoseconds.load(std::sync::atomic::Ordering::Relaxed);
+        shootdowns + self.kernel.pulse.nanoseconds()
     }
 
     fn stop(&mut self) {
         let Some((height, began, before)) = self.since.take() else { return };
         let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        // Shootdowns are counted by themselves.
-        let took = took.saturating_sub(self.shootdown_time() - before);
+        let took = took.saturating_sub(self.other_time() - before);
         if let Some(timed) = self.timed.get_mut(height) {
             timed.push(took);
         }
-        self.play.cool();
         self.play.pace(self.accesses);
     }
 
@@ -57,12 +58,11 @@ impl Clock<'_, '_> {
         let to = Placement::onto(1, table);
         if to != Placement::Keep {
             let level = levels::<C::Arch>().find(|level| level.height == table.height);
-            let reach = level.map_or(12, pgtable::Level::reach_lg2);
-            let served = Span::around(table.at, reach.min(63));
-            self.play.heat(served.first().0, served.last().0);
+            let (reach, span) = level.map_or((12, 12), |level| (level.reach_lg2(), level.span_lg2));
+            self.play.heat(Span::around(table.at, reach.min(63)), span);
             self.play.pace(self.accesses);
             self.kernel.leaves(table.frame, table.size_lg2);
-            self.since = Some((table.height.into(), Instant::now(), self.shootdown_time()));
+            self.since = Some((table.height.into(), Instant::now(), self.other_time()));
         }
         to
     }

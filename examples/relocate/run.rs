@@ -1,7 +1,7 @@
 //! One core: loaded, moved, judged.
 
 use crate::Sabotage;
-use crate::cpus::Play;
+use crate::cpus::{Play, Pulse};
 use crate::host::Kernel;
 use crate::kernel::{Moves, Timed, move_all};
 use crate::load::{Found, Loaded, Page, Pages, load, mode_of, model_mode};
@@ -81,7 +81,9 @@ impl ForMode for Run<'_> {
         let cpus: Result<Vec<_>, Fault> = cpus.collect();
         let machine = Machine::new(cpus.map_err(|_| "a root entry has reserved bits")?);
         let word = model_mode(mode).word;
-        let kernel = Kernel::new(&loaded.memory, &machine, cells.iter().collect(), word, sabotage);
+        let pulse = Pulse::new(pages.len());
+        let kernel =
+            Kernel::new(&loaded.memory, (&machine, &pulse), cells.iter().collect(), word, sabotage);
         let spaces = adopt::<C>(&kernel, &cells, &loaded)?;
         Ok(play(&loaded, &kernel, spaces, &pages))
     }
@@ -130,7 +132,8 @@ fn play<'a, C: Config>(
     let before = tables(loaded, memory, &loaded.tables);
     let in_use = memory.in_use().len();
     let mut different = compare(loaded, &loaded.roots, pages);
-    let play = Play::new(memory, kernel.machine, pages.iter().map(Vec::as_slice).collect());
+    let play =
+        Play::new(memory, kernel.machine, kernel.pulse, pages.iter().map(Vec::as_slice).collect());
     // As many before and after each move, and at least one table in each space moves: its root.
     let accesses = (ENOUGH / before.len().max(1) as u64).max(24);
     let (mut moves, mut stopped) = (Vec::new(), None);
