@@ -10,7 +10,8 @@ use common::x86::{flushing, frame, page, space};
 use common::{plain, setup};
 use pgtable::arch::x86::X86_64;
 use pgtable::{
-    Attrs, Error, Gather, Host, PhysAddr, Placement, RootCell, Space, Span, TableAt, View, VirtAddr,
+    Attrs, Error, Extent, Gather, Host, PhysAddr, Placement, RootCell, Space, Span, TableAt, View,
+    VirtAddr,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -254,6 +255,26 @@ fn a_panicking_shootdown_leaves_everything_in_limbo() {
     space.map(page(0x5000), frame(0x7000), plain()).unwrap();
     let done = space.enter().leave();
     assert_eq!((done.tables_freed() as usize, done.shootdowns), (old.len(), 1));
+    // It says all that the first one did: the root has moved.
+    let told: Vec<_> = memory.stale().iter().map(|stale| stale.extent()).collect();
+    assert_eq!(told, [Extent::Root]);
+}
+
+/// What hardware has noted is of a page. An entry of the old copy that names another one, which is
+/// nobody's doing that keeps to the rules, has nothing to say of this one.
+#[test]
+fn nothing_is_merged_onto_another_page() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = with_tables(&host, &cell, 1);
+    space.map(page(0x1000), frame(0x8000), plain()).unwrap();
+    let mut session = space.enter();
+    let moved = session.migrate_table(VirtAddr(0), 0, anywhere).unwrap().unwrap();
+    host.set_bits(moved.from.0, 3, 0x4060); // frame 0x1000 is 0x5000 now
+    host.set_bits(moved.from.0 + 8, 3, 0x60);
+    session.leave();
+    let attrs = |at| space.translate(VirtAddr(at)).unwrap().attrs;
+    assert_eq!([attrs(0).dirty, attrs(0x1000).dirty], [false, true]);
+    assert_eq!(host.read(moved.to.0, 3) & 0xff000, 0x1000);
 }
 
 /// A table that is unmapped while its copy is in limbo: the copy waits for the end of the batch.
