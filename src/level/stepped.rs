@@ -168,6 +168,7 @@ pub struct SteppedFormat<F, S>(PhantomData<(F, fn() -> S)>);
 unsafe impl<F: Format, S: Steps> Format for SteppedFormat<F, S> {
     type Word = Stepped<F::Word, S>;
     const PAGE_LG2: u8 = F::PAGE_LG2;
+    const TABLE_LG2: u8 = F::TABLE_LG2;
     const PRESENT: u64 = F::PRESENT;
     const LOCK: u64 = F::LOCK;
     const TWIN: u64 = F::TWIN;
