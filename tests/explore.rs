@@ -50,7 +50,8 @@
 //! scanned, the space is torn down, and every table was freed.
 //!
 //! That a mistake would be seen is shown by `explore/teeth.rs`: each is put between the crate and its
-//! memory or its CPUs, and must be found.
+//! memory or its CPUs, and must be found. `explore/schedules.rs` is for trees that are too large for
+//! this: there, chance decides what CPUs do at each step, and proptest makes a failure short.
 //!
 //! # How much
 //!
@@ -59,10 +60,11 @@
 //! scenarios, in which the crate makes 38 thousand atomic steps on 8 thousand ways, with half a million
 //! states between them. Those of `explore/deep.rs`, where verbs meet all tables in limbo, and every
 //! story of three verbs is told, are 4271 scenarios, with 2.6 million steps on 560 thousand ways, and
-//! 35 million states. They are run by
+//! 35 million states. They, and a longer walk through what is by chance, are run by
 //!
 //! ```text
 //! cargo test --release --test explore -- --ignored
+//! PROPTEST_CASES=20000 cargo test --release --test explore schedules
 //! ```
 //!
 //! With `--nocapture` each exploration says how much it was.
@@ -90,6 +92,8 @@ mod run;
 mod sabotage;
 #[path = "explore/scenario.rs"]
 mod scenario;
+#[path = "explore/schedules.rs"]
+mod schedules;
 #[path = "explore/search.rs"]
 mod search;
 #[path = "explore/shootdown.rs"]
@@ -102,6 +106,8 @@ mod teeth;
 mod verbs;
 #[path = "explore/world.rs"]
 mod world;
+
+mod common;
 
 use arches::{Legacy, Pae, Shape, Strict, Three, Two};
 use run::explore;

@@ -66,6 +66,8 @@ pub(crate) trait Shape: Arch {
     const TAGS: bool = true;
     /// The root entries are registers.
     const REGISTERS: bool = false;
+    /// There are leaves of two pages.
+    const HUGE: bool = true;
     /// So many pages are explored, from address 0 on.
     const PAGES: u64 = 4;
 }
@@ -138,6 +140,7 @@ impl Shape for Legacy {
     const PAGES: u64 = 8;
     const WORD: u64 = 4;
     const TAGS: bool = false;
+    const HUGE: bool = false;
 }
 
 /// x86 with PAE, as it is.
@@ -160,6 +163,7 @@ impl Shape for Pae {
     const ENTRIES: usize = 8;
     const PAGES: u64 = 8;
     const TAGS: bool = false;
+    const HUGE: bool = false;
     const REGISTERS: bool = true;
 }
 

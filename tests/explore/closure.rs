@@ -1,7 +1,8 @@
-//! What CPUs do between two steps of the crate: all that they may.
+//! What CPUs do between two steps of the crate: all that they may, or what a schedule says.
 
 use super::search::Explorer;
 use super::stage::Complaint;
+use super::world::{Event, World};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -16,6 +17,9 @@ impl Explorer {
             return;
         }
         self.closed = true;
+        if self.schedules.is_some() {
+            return self.wander();
+        }
         self.spread().unwrap_or_else(|wrong| self.complain(wrong));
     }
 
@@ -43,5 +47,24 @@ impl Explorer {
         self.counts.states += worlds.len() as u64;
         self.worlds = worlds;
         result
+    }
+
+    /// CPUs do some of what they may, as the schedule says: a byte of it is one step, or, if it is
+    /// zero, that they have done enough.
+    fn wander(&mut self) {
+        while let Some(choice @ 1..) = self.steps.pop_front() {
+            let (mut found, world) = (Vec::new(), self.worlds[0].clone());
+            let mut find = |new: World, event: &Event| found.push((new, event.clone()));
+            if let Err(wrong) = world.successors(&self.stage, &mut find) {
+                return self.complain(wrong);
+            }
+            if found.is_empty() {
+                return;
+            }
+            let (mut new, event) = found.swap_remove(usize::from(choice) % found.len());
+            self.events.push((world.trace, event));
+            new.trace = self.events.len() - 1;
+            self.worlds = vec![Rc::new(new)];
+        }
     }
 }

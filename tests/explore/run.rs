@@ -21,6 +21,8 @@ struct Run<'r, A: Shape> {
     pages: Pages,
     /// The frame of the page whose entry is exchanged, before that.
     was: u64,
+    /// Verbs that do not apply are left out.
+    any: bool,
 }
 
 /// What the crate gives the entries of pages that can be written.
@@ -82,6 +84,16 @@ fn explore_once<A: Shape>(scenario: &Scenario, traced: bool) -> Result<Counts, S
     Ok(with(|explorer| explorer.counts))
 }
 
+/// CPUs do what schedules say, one for each verb, and nothing else: for trees of any size, and verbs
+/// of which some may not apply.
+pub(crate) fn follow<A: Shape>(scenario: &Scenario, schedules: Vec<Vec<u8>>) -> Result<(), String> {
+    let mut explorer = Explorer::new(stage::<A>(scenario), scenario.sabotage, true);
+    explorer.schedules = Some(schedules);
+    explorer.resume(Rest::start());
+    install(explorer);
+    watched(|| run::<A>(scenario, scenario.then.len() + 3)).map(drop)
+}
+
 /// What work answers; or what the explorer has found, or a panic in words.
 fn watched(work: impl FnOnce() -> String) -> Result<String, String> {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
@@ -98,18 +110,21 @@ fn watched(work: impl FnOnce() -> String) -> Result<String, String> {
 /// knows after it.
 fn run<A: Shape>(scenario: &Scenario, last: usize) -> String {
     let cell = Rc::new(RootCell::new());
-    with(|explorer| {
+    let schedules = with(|explorer| {
         explorer.begin(cell.clone());
-        if last == 0 {
+        if last == 0 || explorer.schedules.is_some() {
             explorer.explore_from_here();
         }
+        explorer.schedules.clone()
     });
-    let mut run = Run::<A>::set_up(scenario, &cell);
+    let mut run = Run::<A>::set_up(scenario, &cell, schedules.is_some());
     let ends = [Do::EndBatch, Do::Scan, Do::TearDown];
     for (part, &verb) in (1..).zip(scenario.then.iter().chain(&ends)).take(last) {
-        if part == last {
-            with(Explorer::explore_from_here);
-        }
+        with(|explorer| match &schedules {
+            Some(all) => explorer.steps = all.get(part - 1).cloned().unwrap_or_default().into(),
+            None if part == last => explorer.explore_from_here(),
+            None => {}
+        });
         if verb == Do::TearDown {
             run.tear_down();
             return String::new();
@@ -125,10 +140,10 @@ fn run<A: Shape>(scenario: &Scenario, last: usize) -> String {
 }
 
 impl<'r, A: Shape> Run<'r, A> {
-    fn set_up(scenario: &Scenario, cell: &'r RootCell) -> Self {
+    fn set_up(scenario: &Scenario, cell: &'r RootCell, any: bool) -> Self {
         let host = Kernel { reuse: scenario.reuse };
         let space = Space::new(host, cell, Setup::new()).unwrap();
-        let mut run = Self { space, pages: Pages::default(), was: 0 };
+        let mut run = Self { space, pages: Pages::default(), was: 0, any };
         with(|explorer| run.allow(&mut explorer.stage, true));
         for &verb in &scenario.before {
             run.verb(verb, Phase::Sound);
@@ -155,6 +170,11 @@ impl<'r, A: Shape> Run<'r, A> {
     }
 
     fn verb(&mut self, verb: Do, phase: Phase) {
+        let wants_huge = matches!(verb, Do::MapHuge(..) | Do::Split(_) | Do::Promote(_));
+        let applies = self.pages.allow(verb, |frame| data(frame, A::WORD));
+        if self.any && !(applies && (A::HUGE || !wants_huge)) {
+            return;
+        }
         if let Do::Exchange(page, _) | Do::SwapOut(page) = verb {
             self.was = self.pages.known[&page].0;
         }
@@ -274,7 +294,11 @@ impl<'r, A: Shape> Run<'r, A> {
         let anywhere = |_: &pgtable::TableAt| Placement::Anywhere;
         match verb {
             Do::Move(page, height) if height < top::<A>() => {
-                moved.extend(session.migrate_table(at(page), height, anywhere).unwrap());
+                match session.migrate_table(at(page), height, anywhere) {
+                    // There is no table; the batch has ended.
+                    Err(_) if self.any => {}
+                    done => moved.extend(done.unwrap()),
+                }
             }
             Do::MoveAll => session.migrate_space(anywhere).unwrap(),
             _ => moved.extend(session.migrate_root(anywhere).unwrap()),

@@ -5,7 +5,7 @@ use super::stage::{Complaint, Frame, Stage, TABLES};
 use super::world::{Event, World};
 use pgtable::{RootCell, Steps, Word, WordAccess};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 
@@ -76,6 +76,10 @@ pub(crate) struct Explorer {
     forks: Vec<Fork>,
     /// What the crate has read in this run.
     read: Vec<u64>,
+    /// What CPUs do during each verb, if it is not everything.
+    pub(crate) schedules: Option<Vec<Vec<u8>>>,
+    /// What is left of it for this verb.
+    pub(crate) steps: VecDeque<u8>,
     pub(crate) complaint: Option<Complaint>,
     pub(crate) counts: Counts,
     pub(crate) spoil: Spoil,
@@ -127,6 +131,8 @@ impl Explorer {
             replayed: Vec::new(),
             forks: Vec::new(),
             read: Vec::new(),
+            schedules: None,
+            steps: VecDeque::new(),
             complaint: None,
             counts: Counts::default(),
             spoil: Spoil::new(sabotage),
