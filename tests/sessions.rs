@@ -260,6 +260,24 @@ fn a_panicking_shootdown_leaves_everything_in_limbo() {
     assert_eq!(told, [Extent::Root]);
 }
 
+/// A table that the host does not reach when the batch ends, against its word: its copy cannot be merged,
+/// and is kept until it can.
+#[test]
+fn a_copy_that_cannot_be_merged_is_not_freed() {
+    let (memory, cell) = (Memory::new(), RootCell::new());
+    let host = Watch::new(&memory);
+    let mut space = with_tables(&host, &cell, 1);
+    let mut session = space.enter();
+    let moved = session.migrate_table(VirtAddr(0), 0, anywhere).unwrap().unwrap();
+    memory.set_bits(moved.from.0, 3, 0x60);
+    host.lost.set(Some(moved.to));
+    assert_eq!(session.leave().tables_freed(), 0);
+    assert!(memory.in_use().contains_key(&moved.from.0) && space.in_limbo(moved.from));
+    host.lost.set(None);
+    assert_eq!(space.enter().leave().tables_freed(), 1);
+    assert!(space.translate(VirtAddr(0)).unwrap().attrs.dirty);
+}
+
 /// What hardware has noted is of a page. An entry of the old copy that names another one, which is
 /// nobody's doing that keeps to the rules, has nothing to say of this one.
 #[test]
