@@ -135,10 +135,13 @@ impl<L: PageTableLevel> Table<L> {
         if L::LEVEL.index_lg2 < 16 { host.count(self.frame) } else { None }
     }
 
-    /// Takes the count over from the table that this one is a copy of.
+    /// Takes the count over from the table that this one is a copy of, or counts if that had none.
     fn count_as<H: Host>(self, of: Self, host: &H) {
-        if let (Some(count), Some(other)) = (self.count(host), of.count(host)) {
-            count.store(other.load(Ordering::Relaxed), Ordering::Relaxed);
+        match (self.count(host), of.count(host)) {
+            (Some(count), Some(other)) => {
+                count.store(other.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            _ => self.recount(host),
         }
     }
 
