@@ -26,8 +26,8 @@ pub use addr::{
 pub use gather::{Flushed, Gather, Gone, Unmapped};
 pub use level::{
     Above, Arch, Attrs, Caching, Change, Config, Entry, Error, Extent, Feature, Fields, Format,
-    Found, HasP4d, HasPmd, HasPud, Last, Level, Limits, MemoryType, MemoryTypes, NamesTables,
-    PageTableLevel, Reload, Request, Rights, SpaceId, Stale, Strategy, Word, levels,
+    Found, Glance, HasP4d, HasPmd, HasPud, Last, Level, Limits, MemoryType, MemoryTypes,
+    NamesTables, PageTableLevel, Reload, Request, Rights, SpaceId, Stale, Strategy, Word, levels,
 };
 #[cfg(feature = "model")]
 pub use level::{Stepped, SteppedFormat, Steps, WordAccess};

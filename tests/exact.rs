@@ -305,3 +305,28 @@ fn what_a_cpu_lacks_is_refused() {
     });
     assert_eq!(result, Err(Error::Unsupported(Feature::NoExecute)));
 }
+
+/// Frames in a row of which the last ones are out of reach: the first of them is the one that is told.
+#[test]
+fn a_range_that_leaves_the_reach_of_entries() {
+    let mut limits = X86_64::LIMITS;
+    limits.phys_bits = 40;
+    for (lg2, size) in [(12, 1 << 12), (21, 1 << 21)] {
+        let (host, cell) = (Memory::new(), RootCell::new());
+        let setup = Setup::new().limits(limits);
+        let mut space = Space::<X86_64, _>::new(&host, &cell, setup).unwrap();
+        let before = host.tables_in_use();
+        for inside in [1, 7, 200] {
+            let (start, first) = ((1 << 40) - inside * size, 1 << 30);
+            let span = Span::new(VirtAddr(first), (inside + 1) * size).unwrap();
+            let error = space.map_range(span, PhysAddr(start), plain());
+            assert_eq!(error, Err(Error::TooWide { frame: PhysAddr(1 << 40), bits: 40 }), "{lg2}");
+            assert_eq!(host.tables_in_use(), before);
+            let span = Span::new(VirtAddr(first), inside * size).unwrap();
+            space.map_range(span, PhysAddr(start), plain()).unwrap();
+            let last = space.translate(VirtAddr(first + (inside - 1) * size)).unwrap();
+            assert_eq!((last.size_lg2, last.frame), (lg2, PhysAddr((1 << 40) - size)));
+            flushing(&mut space, |space, gather| space.unmap_range(span, gather, drop).unwrap());
+        }
+    }
+}

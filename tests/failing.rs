@@ -7,8 +7,10 @@ mod common;
 
 use common::memory::Memory;
 use common::{canonical, mapping_levels, plain, root_level, setup, span_at, upper_half, virt_bits};
+use pgtable::arch::x86::X86_64;
 use pgtable::{
-    Arch, Error, FrameRun, Gather, PhysAddr, Rights, RootCell, Setup, Space, Span, VirtAddr,
+    Arch, Error, Frame, FrameRun, Gather, Page, PhysAddr, Rights, RootCell, Setup, Size4KiB, Space,
+    Span, VirtAddr,
 };
 
 type F<A> = <A as Arch>::Format;
@@ -228,3 +230,28 @@ each_arch!(every_verb);
 each_arch!(every_beginning);
 each_arch!(frames_run_out);
 each_arch!(bad_tables);
+
+/// What is left in a frame from earlier days, and looks like the name of a table, is no name: not in a
+/// table that is given back before it is filled.
+#[test]
+fn what_was_in_a_frame_is_not_followed() {
+    let (memory, cell) = (Memory::with(0x10_0000, 8 << 20, false), RootCell::new());
+    let mut space = Space::<X86_64, _>::new(&memory, &cell, Setup::new()).unwrap();
+    let page = Page::<Size4KiB>::new(VirtAddr(0x5000)).unwrap();
+    space.map(page, Frame::new(PhysAddr(0x9000)).unwrap(), plain()).unwrap();
+    let before = memory.in_use();
+    for (&table, _) in before.iter().filter(|(_, (height, _))| *height < 2) {
+        let end = before.last_key_value().unwrap().0 + 0x1000;
+        for good in [2, 3, 40, 300] {
+            (end..0x90_0000).step_by(8).for_each(|at| memory.leave(at, table | 3));
+            memory.fail_after(Some(good));
+            // Most of a gigabyte of base pages: the directory is filled end to end.
+            let span = Span::new(VirtAddr(1 << 30), (1 << 30) - 0x1000).unwrap();
+            let error = space.map_range(span, PhysAddr(0x1_0000_1000), plain());
+            assert!(matches!(error, Err(Error::OutOfMemory(_))), "{error:?}");
+            assert_eq!(memory.in_use(), before);
+        }
+        memory.fail_after(None);
+    }
+    assert!(space.translate(VirtAddr(0x5000)).is_ok());
+}

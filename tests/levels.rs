@@ -5,9 +5,10 @@
 mod common;
 
 use common::memory::Memory;
+use common::shape::{all_attrs, frames};
 use common::{canonical, mapping_levels, plain, root_level, virt_bits};
 use pgtable::{
-    Arch, Attrs, Config, Entry, Error, Feature, Fields, Format, Gather, Level, Limits, MemoryType,
+    Arch, Attrs, Config, Entry, Error, Feature, Fields, Format, Gather, Limits, MemoryType,
     PhysAddr, Rights, RootCell, Setup, Space, Span, VirtAddr, levels,
 };
 use proptest::prelude::*;
@@ -29,29 +30,6 @@ fn indices_cover_each_bit_once<A: Arch>() {
     assert_eq!(heights, (0..heights.len() as u8).collect::<Vec<_>>());
 }
 
-/// All attributes there are: every combination of the flags, and of software bits and keys each bit
-/// and all of them.
-fn all_attrs() -> impl Iterator<Item = Attrs> {
-    let software = [0, 1, 2, 4, 7, 8, 16, 32, 64, 128, 256, 512, 1023, 1024, 0x8000, 0xffff];
-    let keys = [0, 1, 2, 4, 8, 15, 16, 255];
-    (0..16u8).flat_map(move |rights| {
-        (0..8u8).flat_map(move |memory| {
-            (0..8u8).flat_map(move |flags| {
-                software.into_iter().flat_map(move |software| {
-                    keys.into_iter().map(move |key| {
-                        Attrs::new(Rights::from_bits_truncate(rights))
-                            .with_memory(MemoryType::new(memory).unwrap())
-                            .with_global(flags & 1 != 0)
-                            .with_used(flags & 2 != 0, flags & 4 != 0)
-                            .with_software(software)
-                            .with_key(key)
-                    })
-                })
-            })
-        })
-    })
-}
-
 /// What a mode has, as the manuals say: NX, keys, software bits of leaves.
 fn features<A: Arch>() -> (bool, u8, u16) {
     match A::NAME {
@@ -60,14 +38,6 @@ fn features<A: Arch>() -> (bool, u8, u16) {
         "x86-64" | "x86-64-la57" => (true, 15, 1023),
         _ => (true, 0, 15),
     }
-}
-
-/// Frames to try in a leaf of a level: none, each bit that there is, and all.
-fn frames<A: Arch>(level: Level) -> Vec<PhysAddr> {
-    let bits = F::<A>::phys_bits(level, true, &A::LIMITS);
-    let single = (level.span_lg2..bits).map(|bit| PhysAddr(1 << bit));
-    let all = PhysAddr((1 << bits) - (1 << level.span_lg2));
-    single.chain([PhysAddr(0), all]).collect()
 }
 
 fn decode_undoes_encode<A: Arch>() {

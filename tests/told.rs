@@ -6,10 +6,13 @@ mod common;
 
 use common::memory::Memory;
 use common::watch::Watch;
-use common::x86::{flushing, frame, page, space};
+use common::x86::{flushing, frame, huge, page, space};
 use common::{plain, upper_half};
 use pgtable::arch::x86::{X86_64, X86Pae};
-use pgtable::{Attrs, Extent, Gather, Rights, RootCell, Setup, Space, Stale, VirtAddr};
+use pgtable::{
+    Attrs, Extent, Gather, PhysAddr, Rights, RootCell, Setup, Space, Span, Stale, VirtAddr,
+};
+use proptest::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A kernel whose shootdown panics has not been told: nothing is freed, and what is stale stays so.
@@ -128,4 +131,111 @@ fn too_many_spans_are_everything() {
         assert!(gather.stale().spans().is_empty());
     });
     assert_eq!(host.stale().pop().unwrap().extent(), Extent::Everything);
+}
+
+/// Promote makes a shootdown of its own, and says for which space.
+#[test]
+fn promote_tells_of_its_space() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&host, &cell);
+    space.map_range(huge(0).span(), PhysAddr(0x20_0000), plain()).unwrap();
+    flushing(&mut space, |space, gather| space.split(VirtAddr(0), gather).unwrap());
+    let before = host.stale().len();
+    space.promote(huge(0)).unwrap();
+    let told = host.stale().split_off(before);
+    assert!(!told.is_empty() && told.iter().all(|stale| stale.space() == Some(space.id())));
+}
+
+/// A cursor does not keep a table that went while the host panicked.
+#[test]
+fn a_cursor_forgets_what_went_in_a_panic() {
+    let (memory, cell) = (&Memory::new(), RootCell::new());
+    let host = Watch::new(memory);
+    let mut space = space::<X86_64, _>(&host, &cell);
+    let pages = Gather::MAX_TABLES as u64;
+    for number in 0..pages {
+        space.map(page(number << 21), frame(0x9000), Attrs::DATA).unwrap();
+    }
+    space.map(page(0x1000), frame(0x9000), Attrs::DATA).unwrap();
+    Gather::scope(|mut gather| {
+        for number in 1..pages {
+            let _ = space.unmap(page(number << 21), &mut gather).unwrap();
+        }
+        let mut cursor = space.cursor(VirtAddr(0));
+        // From here on it has the table.
+        let _ = cursor.unmap(&mut gather).unwrap();
+        host.at_shoot_down(|_| panic!("no CPU answers"));
+        let unmap = || drop(cursor.unmap(&mut gather));
+        catch_unwind(AssertUnwindSafe(unmap)).unwrap_err();
+        host.at_shoot_down(|_| {});
+        cursor.map(PhysAddr(0x7000), Attrs::DATA).unwrap();
+        let _ = space.finish(gather).unwrap();
+    });
+    assert_eq!(space.translate(VirtAddr(0x1000)).unwrap().frame, PhysAddr(0x7000));
+}
+
+/// The last page there is and the first one are two, in whichever order they go.
+#[test]
+fn pages_at_both_ends() {
+    let ends = [!0xfff, 0, 0x1000];
+    for order in [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 2, 1], [2, 1, 0], [1, 0, 2]] {
+        let (host, cell) = (Memory::new(), RootCell::new());
+        let mut space = space::<X86_64, _>(&host, &cell);
+        for at in ends {
+            space.map(page(at), frame(0x9000), plain()).unwrap();
+        }
+        flushing(&mut space, |space, gather| {
+            for at in order.map(|nth: usize| ends[nth]) {
+                let _ = space.unmap(page(at), gather).unwrap();
+                assert!(gather.stale().spans().iter().any(|span| span.contains(VirtAddr(at))));
+            }
+        });
+        let told = host.stale().pop().unwrap();
+        let has = |at| told.spans().iter().any(|span| span.contains(VirtAddr(at)));
+        assert!(ends.into_iter().all(has) && !has(0x2000) && !has(!0xfff - 1), "{told:?}");
+    }
+}
+
+proptest! {
+    /// What goes page by page is stale, all of it and (while there is room) nothing else, whatever
+    /// the order, and whatever was stale before.
+    #[test]
+    fn each_page_that_goes_is_stale(
+        order in prop::collection::vec((0..24u64, any::<bool>(), 0..4u8), 1..24),
+    ) {
+        let (host, cell) = (Memory::with(0x10_0000, 1 << 20, false), RootCell::new());
+        let mut space = space::<X86_64, _>(&host, &cell);
+        let (mut gone, mut any_global) = (std::collections::BTreeSet::new(), false);
+        flushing(&mut space, |space, gather| {
+            for (number, global, verb) in order {
+                let at = number << 12;
+                let attrs = plain().with_global(global && verb == 3);
+                let _ = space.map(page(at), frame(0x9000), attrs);
+                any_global |= space.translate(VirtAddr(at)).unwrap().attrs.global;
+                match verb {
+                    0 => space.protect(page(at), plain().rights, gather).unwrap(),
+                    1 => space.unmap_range(page(at).span(), gather, drop).unwrap(),
+                    2 => {
+                        // A few pages that end with this one.
+                        let first = VirtAddr(number.saturating_sub(3) << 12);
+                        for number in first.0 >> 12..number {
+                            let _ = space.map(page(number << 12), frame(0x9000), plain());
+                            gone.insert(number << 12);
+                        }
+                        let few = Span::inclusive(first, VirtAddr(at + 0xfff)).unwrap();
+                        space.protect_range(few, plain().rights, gather).unwrap();
+                    }
+                    _ => drop(space.unmap(page(at), gather).unwrap()),
+                }
+                gone.insert(at);
+                let stale = gather.stale();
+                assert_eq!(stale.extent(), Extent::Spans);
+                for number in 0..25 {
+                    let has = stale.spans().iter().any(|span| span.contains(VirtAddr(number << 12)));
+                    assert_eq!(has, gone.contains(&(number << 12)), "{number} {stale:?}");
+                }
+                assert_eq!(stale.global(), any_global);
+            }
+        });
+    }
 }

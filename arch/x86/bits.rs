@@ -2,7 +2,7 @@
 //! it, bit 63.
 
 use crate::addr::{PhysAddr, low_bits};
-use crate::level::{Attrs, Entry, Feature, Fields, Level, Limits, MemoryType, Rights};
+use crate::level::{Attrs, Entry, Feature, Fields, Glance, Level, Limits, MemoryType, Rights};
 use bitflags::bitflags;
 
 bitflags! {
@@ -66,6 +66,19 @@ pub(super) fn decode(
     } else {
         Entry::Table(address(false))
     }
+}
+
+/// How to know an ordinary entry, given the bits that must be 0 in it.
+#[inline]
+pub(super) const fn glance(level: Level, leaf: bool, reserved: u64) -> Glance {
+    let present = Bits::PRESENT.bits();
+    if leaf {
+        let want = present | if level.height == 0 { 0 } else { Bits::SIZE.bits() };
+        return Glance { mask: want | reserved, want };
+    }
+    let want = table(PhysAddr(0), false);
+    let marks = Bits::LOCK.union(Bits::TWIN).union(Bits::SIZE).union(Bits::NO_EXECUTE).bits();
+    Glance { mask: want | marks | reserved, want }
 }
 
 /// The bits of a leaf that are at the same place in all modes: all but the frame, bit 63, and what

@@ -3,7 +3,8 @@
 use super::bits::{self, Bits, below_huge, bits_between};
 use crate::addr::{PhysAddr, low_bits};
 use crate::level::{
-    Above, Arch, Attrs, Entry, Feature, Fields, Format, Last, Level, Limits, PageTableLevel, Rights,
+    Above, Arch, Attrs, Entry, Feature, Fields, Format, Glance, Last, Level, Limits,
+    PageTableLevel, Rights,
 };
 
 /// The 32-bit entries of x86 without PAE.
@@ -56,15 +57,6 @@ impl X86Legacy {
             bits_between(limits.phys_bits.max(12), NARROW_BITS)
         }
     }
-
-    fn address(level: Level, raw: u64, leaf: bool) -> PhysAddr {
-        if leaf && level.height != 0 {
-            let low = raw & bits_between(level.span_lg2, NARROW_BITS);
-            PhysAddr(low | (raw & HIGH).wrapping_shl(HIGH_SHIFT))
-        } else {
-            PhysAddr(raw & bits_between(Self::PAGE_LG2, NARROW_BITS))
-        }
-    }
 }
 
 // SAFETY: `bits::decode` finds a table only where P is set and the level is a directory, and PS is
@@ -82,7 +74,22 @@ unsafe impl Format for X86Legacy {
         // Without CR4.PSE, bit 7 of a directory's entry is ignored (table 4-5): it names a table.
         let level = Level { maps: level.span_lg2 <= limits.largest_leaf_lg2, ..level };
         let reserved = |leaf| Self::reserved(level, leaf, limits);
-        bits::decode(level, raw, limits, reserved, |leaf| Self::address(level, raw, leaf))
+        bits::decode(level, raw, limits, reserved, |leaf| Self::address(level, leaf, raw))
+    }
+
+    #[inline]
+    fn glance(level: Level, leaf: bool, limits: &Limits) -> Glance {
+        bits::glance(level, leaf, Self::reserved(level, leaf, limits))
+    }
+
+    #[inline]
+    fn address(level: Level, leaf: bool, raw: u64) -> PhysAddr {
+        if leaf && level.height != 0 {
+            let low = raw & bits_between(level.span_lg2, NARROW_BITS);
+            PhysAddr(low | (raw & HIGH).wrapping_shl(HIGH_SHIFT))
+        } else {
+            PhysAddr(raw & bits_between(Self::PAGE_LG2, NARROW_BITS))
+        }
     }
 
     #[inline]
@@ -100,6 +107,12 @@ unsafe impl Format for X86Legacy {
         let low = frame.0 & low_bits(NARROW_BITS);
         let high = if level.height == 0 { 0 } else { high };
         Ok(bits::leaf(level, attrs)? | low | high)
+    }
+
+    #[inline]
+    fn step(level: Level) -> Option<u64> {
+        // PSE-36 has the upper bits of a 4 MiB frame below the others.
+        if level.height == 0 { Some(1 << level.span_lg2) } else { None }
     }
 
     #[inline]

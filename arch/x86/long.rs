@@ -3,7 +3,8 @@
 use super::bits::{self, Bits, below_huge, bits_between};
 use crate::addr::PhysAddr;
 use crate::level::{
-    Above, Arch, Attrs, Entry, Feature, Fields, Format, Last, Level, Limits, PageTableLevel, Rights,
+    Above, Arch, Attrs, Entry, Feature, Fields, Format, Glance, Last, Level, Limits,
+    PageTableLevel, Rights,
 };
 
 /// The entries of x86-64, with 4 levels and with 5.
@@ -75,11 +76,6 @@ impl X86Long {
         let huge = if leaf && level.height != 0 { below_huge(level) } else { 0 };
         above | no_execute | size | huge
     }
-
-    fn address(level: Level, raw: u64, leaf: bool) -> PhysAddr {
-        let from = if leaf { level.span_lg2 } else { Self::PAGE_LG2 };
-        PhysAddr(raw & bits_between(from, MAX_PHYS_BITS))
-    }
 }
 
 // SAFETY: `bits::decode` finds a table only where P is set and the level is a directory, and PS is
@@ -95,7 +91,18 @@ unsafe impl Format for X86Long {
     #[inline]
     fn decode(level: Level, raw: u64, limits: &Limits) -> Entry {
         let reserved = |leaf| Self::reserved(level, leaf, limits);
-        bits::decode(level, raw, limits, reserved, |leaf| Self::address(level, raw, leaf))
+        bits::decode(level, raw, limits, reserved, |leaf| Self::address(level, leaf, raw))
+    }
+
+    #[inline]
+    fn glance(level: Level, leaf: bool, limits: &Limits) -> Glance {
+        bits::glance(level, leaf, Self::reserved(level, leaf, limits))
+    }
+
+    #[inline]
+    fn address(level: Level, leaf: bool, raw: u64) -> PhysAddr {
+        let from = if leaf { level.span_lg2 } else { Self::PAGE_LG2 };
+        PhysAddr(raw & bits_between(from, MAX_PHYS_BITS))
     }
 
     #[inline]
@@ -113,6 +120,11 @@ unsafe impl Format for X86Long {
             .wrapping_shl(SOFTWARE_HIGH_FROM.into());
         let key = u64::from(attrs.key).wrapping_shl(KEY_SHIFT);
         Ok(bits::leaf(level, attrs)? | frame.0 | no_execute | software | key)
+    }
+
+    #[inline]
+    fn step(level: Level) -> Option<u64> {
+        Some(1 << level.span_lg2)
     }
 
     #[inline]

@@ -3,8 +3,8 @@
 use super::bits::{self, Bits, below_huge, bits_between};
 use crate::addr::PhysAddr;
 use crate::level::{
-    Above, Arch, Attrs, Entry, Feature, Fields, Format, Last, Level, Limits, PageTableLevel,
-    Reload, Rights,
+    Above, Arch, Attrs, Entry, Feature, Fields, Format, Glance, Last, Level, Limits,
+    PageTableLevel, Reload, Rights,
 };
 
 /// The 64-bit entries of PAE, those of the 32-byte root among them.
@@ -67,11 +67,6 @@ impl PaeWord {
             above | huge | if limits.no_execute { 0 } else { no_execute }
         }
     }
-
-    fn address(level: Level, raw: u64, leaf: bool) -> PhysAddr {
-        let from = if leaf { level.span_lg2 } else { Self::PAGE_LG2 };
-        PhysAddr(raw & bits_between(from, MAX_PHYS_BITS))
-    }
 }
 
 // SAFETY: `bits::decode` finds a table only where P is set and the level is a directory, and PS is
@@ -87,7 +82,23 @@ unsafe impl Format for PaeWord {
     #[inline]
     fn decode(level: Level, raw: u64, limits: &Limits) -> Entry {
         let reserved = |leaf| Self::reserved(level, leaf, limits);
-        bits::decode(level, raw, limits, reserved, |leaf| Self::address(level, raw, leaf))
+        bits::decode(level, raw, limits, reserved, |leaf| Self::address(level, leaf, raw))
+    }
+
+    #[inline]
+    fn glance(level: Level, leaf: bool, limits: &Limits) -> Glance {
+        let reserved = Self::reserved(level, leaf, limits);
+        if level.height == ROOT_HEIGHT {
+            let want = Self::PRESENT;
+            return Glance { mask: want | Self::LOCK | Self::TWIN | reserved, want };
+        }
+        bits::glance(level, leaf, reserved)
+    }
+
+    #[inline]
+    fn address(level: Level, leaf: bool, raw: u64) -> PhysAddr {
+        let from = if leaf { level.span_lg2 } else { Self::PAGE_LG2 };
+        PhysAddr(raw & bits_between(from, MAX_PHYS_BITS))
     }
 
     #[inline]
@@ -101,6 +112,11 @@ unsafe impl Format for PaeWord {
         let executable = attrs.rights.contains(Rights::EXECUTE);
         let no_execute = if executable { 0 } else { Bits::NO_EXECUTE.bits() };
         Ok(bits::leaf(level, attrs)? | frame.0 | no_execute)
+    }
+
+    #[inline]
+    fn step(level: Level) -> Option<u64> {
+        Some(1 << level.span_lg2)
     }
 
     #[inline]

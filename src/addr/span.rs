@@ -98,6 +98,12 @@ impl Span {
         self.first <= at.0 && at.0 <= self.last
     }
 
+    /// What of it lies from `first`, a byte of it, to `last`, which does not come before that.
+    #[inline]
+    pub(crate) fn cut(self, first: VirtAddr, last: VirtAddr) -> Self {
+        Self { first: first.0, last: self.last.min(last.0) }
+    }
+
     /// The bytes that both spans have.
     #[must_use]
     #[inline]

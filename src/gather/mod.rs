@@ -25,17 +25,19 @@
 //! ```
 
 mod note;
+mod run;
 mod token;
 
 pub use token::{Flushed, Gone, Unmapped};
 
-use crate::addr::{PhysAddr, Span};
+use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::level::{Error, Extent, PageTableLevel, SpaceId, Stale};
 use crate::table::{Host, Table, give_back, table_lg2};
 use arrayvec::ArrayVec;
 use core::fmt;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
+use run::Run;
 
 /// A lifetime that can be neither stretched nor shrunk.
 pub(crate) type Brand<'g> = PhantomData<fn(&'g ()) -> &'g ()>;
@@ -43,14 +45,28 @@ pub(crate) type Brand<'g> = PhantomData<fn(&'g ()) -> &'g ()>;
 /// Whose a gather is: a number that no other space of this program has, before or after. (The place of
 /// a root cell, by which a host knows a space, is that of the next one as well.)
 ///
-/// Where numbers have 32 bits, a gather would have to outlive four billion spaces to meet its own again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Owner(usize);
+/// Where numbers have 32 bits, a gather would have to outlive two billion spaces to meet its own again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    number: usize,
+    /// By this its host knows it.
+    space: SpaceId,
+}
 
 impl Owner {
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    /// Numbers are odd.
+    const NOBODY: Self = Self { number: 0, space: SpaceId::NONE };
+
+    pub(crate) fn new(space: SpaceId) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        Self { number: NEXT.fetch_add(2, Ordering::Relaxed), space }
+    }
+}
+
+impl PartialEq for Owner {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
     }
 }
 
@@ -72,7 +88,9 @@ struct Unlinked {
 pub struct Gather<'g> {
     stale: Stale,
     tables: ArrayVec<Unlinked, { Gather::MAX_TABLES }>,
-    owner: Option<Owner>,
+    /// Whose it is, if it is somebody's yet.
+    owner: Owner,
+    run: Run,
     brand: Brand<'g>,
 }
 
@@ -87,7 +105,8 @@ impl Gather<'_> {
         work(Gather {
             stale: Stale::nothing(),
             tables: ArrayVec::new(),
-            owner: None,
+            owner: Owner::NOBODY,
+            run: Run::NONE,
             brand: PhantomData,
         })
     }
@@ -96,8 +115,10 @@ impl Gather<'_> {
 impl<'g> Gather<'g> {
     /// What is stale so far.
     #[must_use]
-    pub const fn stale(&self) -> &Stale {
-        &self.stale
+    pub fn stale(&self) -> Stale {
+        let mut stale = self.stale.clone();
+        self.run.end(&mut stale, self.owner.space);
+        stale
     }
 
     /// How many unlinked tables wait to be freed.
@@ -109,7 +130,29 @@ impl<'g> Gather<'g> {
     /// Makes it the gather of one space; refused if it is another one's, whose host would not be told.
     #[inline]
     pub(crate) fn bind(&mut self, owner: Owner) -> Result<(), Error> {
-        if *self.owner.get_or_insert(owner) == owner { Ok(()) } else { Err(Error::OtherGather) }
+        if self.owner == owner { Ok(()) } else { self.bind_anew(owner) }
+    }
+
+    #[cold]
+    fn bind_anew(&mut self, owner: Owner) -> Result<(), Error> {
+        if self.owner != Owner::NOBODY {
+            return Err(Error::OtherGather);
+        }
+        self.owner = owner;
+        Ok(())
+    }
+
+    /// Whether the pages from `first` on, of so many bytes, begin where the last span ended, or are its
+    /// end, of those whose translations are stale in the space that it belongs to, and not global. Then
+    /// they have been added.
+    #[inline(always)]
+    pub(crate) fn goes_on(&mut self, first: VirtAddr, bytes: u64) -> bool {
+        self.run.goes_on(first, bytes)
+    }
+
+    /// Such a span is stale.
+    pub(crate) fn add_local(&mut self, span: Span) {
+        self.run.take(span, &mut self.stale, self.owner.space);
     }
 
     /// Something is stale in one space, or (`None`) in every one.
@@ -139,6 +182,8 @@ impl<'g> Gather<'g> {
     ///
     /// A shootdown that panics leaves them unfreed.
     pub(crate) fn flush<H: Host>(&mut self, host: &H) {
+        self.run.end(&mut self.stale, self.owner.space);
+        self.run = Run::NONE;
         if self.stale.extent() != Extent::Nothing {
             // Pairs with the fence of a CPU that marks itself active and then reads the root: it is
             // seen by the shootdown, or it sees what was written before.
@@ -160,7 +205,7 @@ impl<'g> Gather<'g> {
 impl fmt::Debug for Gather<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gather")
-            .field("stale", &self.stale)
+            .field("stale", &self.stale())
             .field("tables", &self.tables.len())
             .finish()
     }

@@ -9,12 +9,14 @@ use core::sync::atomic::{Ordering, fence};
 
 impl<C: Config, H: Host> Ground<'_, C, H> {
     /// Tells a gather that an entry of level `L`, which said `was`, has changed.
-    #[inline]
     pub(crate) fn note<L>(&self, gather: &mut Gather<'_>, span: Span, was: u64)
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
         let global = was & L::Format::mask(L::LEVEL, Fields::GLOBAL) != 0;
+        if self.local && !global && C::Arch::reload(L::LEVEL) == Reload::Entry {
+            return gather.add_local(span);
+        }
         let extent = match C::Arch::reload(L::LEVEL) {
             Reload::Root => Extent::Root,
             // The same table may serve other addresses.

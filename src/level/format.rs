@@ -5,6 +5,7 @@ use super::attrs::{Attrs, Fields, Rights};
 use super::entry::Entry;
 use super::error::Feature;
 use super::limits::Limits;
+use super::sight::Glance;
 use super::word::Word;
 use crate::addr::PhysAddr;
 
@@ -22,14 +23,18 @@ use crate::addr::PhysAddr;
 ///   [`phys_bits`](Self::phys_bits);
 /// - `decode` and `attrs` read back what `leaf` was given, and `leaf` gives back the word that they
 ///   read: nothing is lost either way;
-/// - a table word is not zero when its `PRESENT` bits are taken away.
+/// - a table word is not zero when its `PRESENT` bits are taken away;
+/// - where [`step`](Self::step) answers, `leaf` says of the next frame, with the same attributes, what it
+///   says of this one and `step` more.
 ///
 /// # Safety
 /// The crate follows the tables that `decode` finds, and trusts that it finds only those that it has
 /// linked: for a word that `table` made, with `PRESENT`, `LOCK`, `TWIN`, rights or hardware's bits set
 /// or cleared since, `decode` says [`Entry::Table`] with the same address, or no table at all; for a
 /// word that `leaf` made, or one without its `PRESENT` bits, it never says `Entry::Table`; and it says
-/// so at no level of height 0.
+/// so at no level of height 0. And where [`glance`](Self::glance) knows an entry, `decode` says the
+/// same of it, with the address that [`address`](Self::address) reads, which it does from none of the bits
+/// of `want`, nor from those for user mode.
 pub unsafe trait Format: Sized + 'static {
     /// The width of an entry.
     type Word: Word;
@@ -48,11 +53,31 @@ pub unsafe trait Format: Sized + 'static {
     /// What `raw` says in a table of `level`, on a CPU with these `limits`.
     fn decode(level: Level, raw: u64, limits: &Limits) -> Entry;
 
+    /// How to know an ordinary entry of a table of `level` at a glance. Of leaves: one with no reserved
+    /// bit, where this CPU has leaves of this size. Of names of tables (none at height 0): one that has
+    /// all bits of [`table`](Self::table)'s word but those for user mode, grants as much, and has
+    /// neither `LOCK` nor `TWIN`. What `want` is does not depend on the limits.
+    ///
+    /// Others may be ordinary in fact: they are looked at twice.
+    fn glance(level: Level, leaf: bool, limits: &Limits) -> Glance;
+
+    /// The address in an entry that `glance` knows as a leaf, or as the name of a table. It reads none of
+    /// the bits of `want`, nor those for user mode.
+    fn address(level: Level, leaf: bool, raw: u64) -> PhysAddr;
+
     /// The word of a leaf. The frame is aligned and fits.
     ///
     /// # Errors
     /// The first thing asked for that this mode cannot say.
     fn leaf(level: Level, frame: PhysAddr, attrs: &Attrs) -> Result<u64, Feature>;
+
+    /// By how much a leaf's word grows with its frame, from one aligned frame to the next; `None` where
+    /// the address is not in one piece.
+    #[must_use]
+    fn step(level: Level) -> Option<u64> {
+        let _ = level;
+        None
+    }
 
     /// What a leaf's word says besides its frame.
     fn attrs(level: Level, raw: u64) -> Attrs;

@@ -42,12 +42,6 @@ impl Limits {
         }
     }
 
-    /// The same for what is there already: only addresses are limited.
-    #[must_use]
-    pub(crate) const fn as_found(self) -> Self {
-        Self { no_execute: true, global: true, keys: true, ..self }
-    }
-
     /// Refuses attributes that this CPU does not have.
     #[inline]
     pub(crate) fn permit(&self, attrs: &Attrs) -> Result<(), Error> {

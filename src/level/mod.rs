@@ -22,6 +22,7 @@ mod error;
 mod format;
 mod limits;
 mod memory;
+mod sight;
 mod stale;
 #[cfg(feature = "model")]
 mod stepped;
@@ -35,6 +36,8 @@ pub use error::{Error, Feature, Found, Request};
 pub use format::Format;
 pub use limits::Limits;
 pub use memory::{Caching, MemoryType, MemoryTypes};
+pub use sight::Glance;
+pub(crate) use sight::{LevelSight, Sight};
 pub use stale::{Extent, SpaceId, Stale};
 #[cfg(feature = "model")]
 pub use stepped::{Stepped, SteppedFormat, Steps, WordAccess};

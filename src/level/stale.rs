@@ -7,6 +7,11 @@ use arrayvec::ArrayVec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SpaceId(pub(crate) usize);
 
+impl SpaceId {
+    /// No space has this: no cell is there.
+    pub(crate) const NONE: Self = Self(0);
+}
+
 /// How much is stale; each contains those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {

@@ -5,7 +5,7 @@
 //! that a kernel runs, with an explorer's hands between any two of its steps. Nothing of it is in a
 //! kernel, and nothing is slower for it.
 
-use super::{Attrs, Entry, Feature, Fields, Format, Level, Limits, Rights, Word};
+use super::{Attrs, Entry, Feature, Fields, Format, Glance, Level, Limits, Rights, Word};
 use crate::addr::PhysAddr;
 use core::fmt;
 use core::marker::PhantomData;
@@ -176,8 +176,17 @@ unsafe impl<F: Format, S: Steps> Format for SteppedFormat<F, S> {
     fn decode(level: Level, raw: u64, limits: &Limits) -> Entry {
         F::decode(level, raw, limits)
     }
+    fn glance(level: Level, leaf: bool, limits: &Limits) -> Glance {
+        F::glance(level, leaf, limits)
+    }
+    fn address(level: Level, leaf: bool, raw: u64) -> PhysAddr {
+        F::address(level, leaf, raw)
+    }
     fn leaf(level: Level, frame: PhysAddr, attrs: &Attrs) -> Result<u64, Feature> {
         F::leaf(level, frame, attrs)
+    }
+    fn step(level: Level) -> Option<u64> {
+        F::step(level)
     }
     fn attrs(level: Level, raw: u64) -> Attrs {
         F::attrs(level, raw)

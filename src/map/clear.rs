@@ -1,21 +1,25 @@
 //! Unmap.
 
 use super::tree::Tree;
-use crate::addr::{PhysAddr, Span};
+use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::gather::{Gather, Gone, Unmapped};
 use crate::level::{Config, Entry, Error, Format, PageTableLevel};
 use crate::table::{Host, Table};
-use crate::walk::{FormatOf, Spot, Step, Visitor};
+use crate::walk::{FormatOf, LeafmostOf, Spot, Step, Visitor};
+use arrayvec::ArrayVec;
 
 /// Empties the entries of a span, and reports what was in them.
 pub(crate) struct Clear<'a, 'r, 'g, C, H, F> {
-    pub(crate) tree: &'a Tree<'r, C, H>,
-    pub(crate) gather: &'a mut Gather<'g>,
-    pub(crate) report: F,
+    pub(super) tree: &'a Tree<'r, C, H>,
+    pub(super) gather: &'a mut Gather<'g>,
+    pub(super) report: F,
     /// The one page meant has 2 to this many bytes; without it, holes and pages of any size are well.
-    pub(crate) exact: Option<u8>,
+    pub(super) exact: Option<u8>,
     /// A larger leaf was met; nothing has been changed.
-    pub(crate) partly: bool,
+    partly: bool,
+    /// Tables of the lowest level that were unlinked with all that is in them, which is not reported
+    /// yet, and the first address of each. If they are dropped, they leak.
+    pub(super) whole: ArrayVec<(PhysAddr, VirtAddr), { Gather::MAX_TABLES }>,
 }
 
 impl<'r, C: Config, H: Host> Tree<'r, C, H> {
@@ -28,7 +32,10 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
     ) -> Result<(), Error> {
         self.admit_with(span, gather)?;
         self.cut(span, gather)?;
-        self.walk(span, &mut self.clear(gather, None, report))
+        let mut clear = self.clear(gather, None, report);
+        let result = self.walk(span, &mut clear);
+        clear.report_whole();
+        result
     }
 
     /// Unmaps one page of exactly this size; a larger one is split.
@@ -52,33 +59,73 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
         gone.ok_or(Error::NotMapped { at: page.first(), size_lg2 })
     }
 
-    pub(crate) fn clear<'a, 'g, F: FnMut(Gone<'g>)>(
+    /// Unmaps the base page of an entry in a table that serves it, if an ordinary one is there, and, with
+    /// `LOCAL`, one that is not global. The caller counts it.
+    #[inline(always)]
+    pub(crate) fn take<'g, const LOCAL: bool>(
+        &self,
+        (table, index): (Table<LeafmostOf<C>>, usize),
+        page: Span,
+        gather: &mut Gather<'g>,
+    ) -> Option<Unmapped<'g>> {
+        let seen = table.see(index, &self.sight);
+        let spot = Spot { table, index, whole: page, part: page, seen };
+        if !LOCAL {
+            return Some(self.cleared(&spot, seen.leaf()?, gather));
+        }
+        let frame = seen.local_leaf()?;
+        let was = self.ground().replace(&spot, 0);
+        self.note_local::<LeafmostOf<C>>(gather, page.first());
+        Some(unmapped::<LeafmostOf<C>>(page.first(), frame, was))
+    }
+
+    /// Clears an entry that is a leaf. The caller counts it.
+    #[inline(always)]
+    fn cleared<'g, L>(
+        &self,
+        spot: &Spot<L>,
+        frame: PhysAddr,
+        gather: &mut Gather<'g>,
+    ) -> Unmapped<'g>
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        let was = self.ground().replace(spot, 0);
+        self.note::<L>(gather, spot.whole, was);
+        unmapped::<L>(spot.whole.first(), frame, was)
+    }
+
+    /// Clears an entry of the user's own.
+    #[cold]
+    #[inline(never)]
+    fn cleared_own<'g, L>(&self, spot: Spot<L>, raw: u64) -> Gone<'g>
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        self.ground().put(&spot, 0);
+        spot.table.one_less(&self.host);
+        Gone::NonPresent { at: spot.whole.first(), size_lg2: L::LEVEL.span_lg2, raw }
+    }
+
+    #[inline(always)]
+    fn clear<'a, 'g, F: FnMut(Gone<'g>)>(
         &'a self,
         gather: &'a mut Gather<'g>,
         exact: Option<u8>,
         report: F,
     ) -> Clear<'a, 'r, 'g, C, H, F> {
-        Clear { tree: self, gather, report, exact, partly: false }
+        let whole = ArrayVec::new_const();
+        Clear { tree: self, gather, report, exact, partly: false, whole }
     }
 }
 
-impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Clear<'_, '_, 'g, C, H, F> {
-    #[inline]
-    fn page<L: PageTableLevel<Format = FormatOf<C>>>(&mut self, spot: &Spot<L>, frame: PhysAddr) {
-        let was = self.tree.ground().replace(spot, 0);
-        spot.table.one_less(&self.tree.host);
-        self.tree.ground().note::<L>(self.gather, spot.whole, was);
-        let attrs = L::Format::attrs(L::LEVEL, was);
-        let page = Unmapped::new(spot.whole.first(), L::LEVEL.span_lg2, attrs, frame);
-        (self.report)(Gone::Page(page));
-    }
-
-    fn non_present<L: PageTableLevel<Format = FormatOf<C>>>(&mut self, spot: &Spot<L>, raw: u64) {
-        self.tree.ground().put(spot, 0);
-        spot.table.one_less(&self.tree.host);
-        let (at, size_lg2) = (spot.whole.first(), L::LEVEL.span_lg2);
-        (self.report)(Gone::NonPresent { at, size_lg2, raw });
-    }
+/// The page at `at` whose leaf said `was` in the end.
+#[inline(always)]
+pub(super) fn unmapped<'g, L>(at: VirtAddr, frame: PhysAddr, was: u64) -> Unmapped<'g>
+where
+    L: PageTableLevel,
+{
+    Unmapped::new(at, L::LEVEL.span_lg2, L::Format::attrs(L::LEVEL, was), frame)
 }
 
 impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>>
@@ -86,19 +133,48 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>>
 {
     type Stop = Error;
 
-    #[inline]
+    #[inline(always)]
+    fn leaves<L: PageTableLevel<Format = FormatOf<C>>>(
+        &mut self,
+        table: Table<L>,
+        rest: Span,
+    ) -> usize {
+        self.report_whole();
+        let mut at = rest.first();
+        self.tree.each_leaf(table, rest, |index, _| {
+            let was = table.live().swap(index, 0);
+            table.one_less(&self.tree.host);
+            // Before it is reported, since a report may panic.
+            self.tree.note::<L>(self.gather, Span::around(at, L::LEVEL.span_lg2), was);
+            let frame = L::Format::address(L::LEVEL, true, was);
+            (self.report)(Gone::Page(unmapped::<L>(at, frame, was)));
+            at = VirtAddr(at.0.wrapping_add(1 << L::LEVEL.span_lg2));
+        })
+    }
+
+    #[inline(always)]
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
         spot: &Spot<L>,
     ) -> Result<Step, Error> {
         let single = self.exact.is_some();
+        if L::LEVEL.height == 1 && self.unlink_whole(spot)? {
+            return Ok(Step::Over);
+        }
         match spot.seen.entry() {
             Entry::Table(_) if self.exact == Some(L::LEVEL.span_lg2) => {
                 return Err(spot.in_the_way());
             }
             Entry::Table(_) => return Ok(Step::Into),
-            Entry::Leaf(frame) if spot.covered() => self.page(spot, frame),
-            Entry::NonPresent(raw) if spot.covered() => self.non_present(spot, raw),
+            Entry::Leaf(frame) if spot.covered() => {
+                let page = self.tree.cleared(spot, frame, self.gather);
+                spot.table.one_less(&self.tree.host);
+                self.tell(Gone::Page(page));
+            }
+            Entry::NonPresent(raw) if spot.covered() => {
+                let own = self.tree.cleared_own(*spot, raw);
+                self.tell(own);
+            }
             Entry::Leaf(_) => {
                 self.partly = true;
                 return Err(spot.in_the_way());
@@ -108,7 +184,7 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>>
             Entry::Empty => {}
             Entry::Malformed(raw) => {
                 let (at, size_lg2) = (spot.whole.first(), L::LEVEL.span_lg2);
-                (self.report)(Gone::Malformed { at, size_lg2, raw });
+                self.tell(Gone::Malformed { at, size_lg2, raw });
             }
         }
         Ok(Step::Over)

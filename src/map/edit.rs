@@ -1,9 +1,11 @@
 //! What verbs do to the tables above a page.
 
 use super::tree::Tree;
-use crate::addr::Span;
+use crate::addr::{Span, VirtAddr};
 use crate::gather::Gather;
-use crate::level::{Config, Error, Format, PageTableLevel, Rights, relocatable};
+use crate::level::{
+    Arch, Config, Error, Fields, Format, PageTableLevel, Reload, Rights, relocatable,
+};
 use crate::table::{Host, Table};
 use crate::walk::{FormatOf, Spot, Step, Visitor};
 
@@ -29,10 +31,62 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
         }
         let was = self.ground().replace(spot, 0);
         spot.table.one_less(&self.host);
-        self.ground().note::<L>(gather, spot.part, was);
+        self.note::<L>(gather, spot.part, was);
         self.forsake::<L>(was, below);
         gather.unlinked(below, &self.host);
         Ok(())
+    }
+
+    /// Tells a gather that an entry of level `L`, which said `was`, has changed.
+    #[inline(always)]
+    pub(super) fn note<L>(&self, gather: &mut Gather<'_>, span: Span, was: u64)
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        let global = was & L::Format::mask(L::LEVEL, Fields::GLOBAL) != 0;
+        let bytes = span.bytes_less_one().wrapping_add(1);
+        if global || !Self::goes_on::<L>(gather, span.first(), bytes) {
+            self.note_anew::<L>(gather, span, was);
+        }
+    }
+
+    /// The same, for one page that was not global.
+    #[inline(always)]
+    pub(super) fn note_local<L>(&self, gather: &mut Gather<'_>, at: VirtAddr)
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        if !Self::goes_on::<L>(gather, at, 1 << L::LEVEL.span_lg2) {
+            self.note_local_anew::<L>(gather, at);
+        }
+    }
+
+    /// Whether a gather knows it without being told: what is not global goes on where the last span
+    /// ended. Where that is more than a span of this space, none has begun.
+    #[inline(always)]
+    fn goes_on<L>(gather: &mut Gather<'_>, first: VirtAddr, bytes: u64) -> bool
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        C::Arch::reload(L::LEVEL) == Reload::Entry && gather.goes_on(first, bytes)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_local_anew<L>(&self, gather: &mut Gather<'_>, at: VirtAddr)
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        self.ground().note::<L>(gather, Span::around(at, L::LEVEL.span_lg2), 0);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_anew<L>(&self, gather: &mut Gather<'_>, span: Span, was: u64)
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        self.ground().note::<L>(gather, span, was);
     }
 
     /// The table `below`, which the word `was` named, has lost its last name. A copy of it in limbo

@@ -4,7 +4,7 @@ use super::install::Install;
 use super::tree::Tree;
 use crate::addr::{Span, VirtAddr};
 use crate::gather::Gather;
-use crate::level::{Config, Entry, Error, Format, Limits, PageTableLevel, Rights, Word};
+use crate::level::{Config, Entry, Error, Format, Limits, PageTableLevel, Rights, Sight, Word};
 use crate::table::{Host, Table};
 use crate::walk::{FormatOf, Spot, Step, Visitor};
 
@@ -38,6 +38,7 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
     ) -> Result<u64, Error> {
         self.admit_with(page, gather)?;
         self.admit_size(size_lg2)?;
+        self.expect(raw & FormatOf::<C>::PRESENT != 0);
         let found = Found::NoTable;
         let mut exchange =
             Exchange { tree: self, gather, size_lg2, was, raw, rights: Rights::empty(), found };
@@ -82,7 +83,7 @@ impl<C: Config, H: Host> Exchange<'_, '_, '_, C, H> {
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
-        allowed::<L>(self.raw, &self.tree.limits)?;
+        allowed::<L>(self.raw, &self.tree.sight.limits)?;
         if let Entry::Table(_) = spot.seen.entry() {
             return Err(spot.in_the_way());
         }
@@ -98,7 +99,7 @@ impl<C: Config, H: Host> Exchange<'_, '_, '_, C, H> {
             _ => {}
         }
         if was & L::Format::PRESENT != 0 {
-            self.tree.ground().note::<L>(self.gather, spot.whole, was);
+            self.tree.note::<L>(self.gather, spot.whole, was);
         }
         self.rights = rights_of::<L>(self.raw);
         self.found = Found::Was(was);
@@ -155,16 +156,18 @@ impl Install for Raw {
         self.rights
     }
 
-    fn word<L: PageTableLevel>(
+    fn leaves<L: PageTableLevel>(
         &mut self,
-        limits: &Limits,
+        sight: &Sight,
         _: VirtAddr,
-    ) -> Result<Option<u64>, Error> {
+        _: usize,
+    ) -> Result<Option<(usize, impl FnMut() -> u64)>, Error> {
         if L::LEVEL.span_lg2 != self.size_lg2 {
             return Ok(None);
         }
-        allowed::<L>(self.raw, limits)?;
+        allowed::<L>(self.raw, &sight.limits)?;
         self.rights = rights_of::<L>(self.raw);
-        Ok(Some(self.raw))
+        let raw = self.raw;
+        Ok(Some((1, move || raw)))
     }
 }

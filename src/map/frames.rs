@@ -3,7 +3,7 @@
 use super::install::Install;
 use super::tree::{Tree, leaf_word};
 use crate::addr::{PhysAddr, Span, VirtAddr, low_bits};
-use crate::level::{Attrs, Config, Error, Limits, PageTableLevel, Rights};
+use crate::level::{Attrs, Config, Error, Format, PageTableLevel, Rights, Sight};
 use crate::table::Host;
 
 /// A run of physical memory.
@@ -23,7 +23,6 @@ pub(crate) struct Frames<F> {
     last: VirtAddr,
     /// What the run at hand is mapped to.
     run: Option<(Span, PhysAddr)>,
-    exact: Option<u8>,
 }
 
 impl<C: Config, H: Host> Tree<'_, C, H> {
@@ -34,31 +33,17 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
         attrs: Attrs,
         next: impl FnMut(VirtAddr, u64) -> Option<FrameRun>,
     ) -> Result<(), Error> {
-        self.ground().admit(span)?;
-        self.limits.permit(&attrs)?;
+        self.admit(span)?;
+        self.sight.limits.permit(&attrs)?;
+        self.expect(attrs.global);
         let last = span.last();
-        self.install(span, &mut Frames { next, attrs, last, run: None, exact: None })
+        self.install(span, &mut Frames { next, attrs, last, run: None })
     }
 
     /// Maps a span to one run of memory that begins at `start`.
     pub(crate) fn map_range(&self, span: Span, start: PhysAddr, attrs: Attrs) -> Result<(), Error> {
         let bytes = span.bytes_less_one().saturating_add(1);
         self.map_frames(span, attrs, |_, _| Some(FrameRun { start, bytes }))
-    }
-
-    /// Maps one page of exactly this size, where tables for it are missing.
-    #[cold]
-    pub(super) fn map_page_and_tables(
-        &self,
-        page: Span,
-        size_lg2: u8,
-        start: PhysAddr,
-        attrs: Attrs,
-    ) -> Result<(), Error> {
-        let bytes = page.bytes_less_one().saturating_add(1);
-        let next = |_, _| Some(FrameRun { start, bytes });
-        let (last, exact) = (page.last(), Some(size_lg2));
-        self.install(page, &mut Frames { next, attrs, last, run: None, exact })
     }
 }
 
@@ -86,7 +71,7 @@ impl<F: FnMut(VirtAddr, u64) -> Option<FrameRun>> Frames<F> {
 
 impl<F: FnMut(VirtAddr, u64) -> Option<FrameRun>> Install for Frames<F> {
     fn exact(&self) -> Option<u8> {
-        self.exact
+        None
     }
 
     fn rights(&self) -> Rights {
@@ -94,22 +79,48 @@ impl<F: FnMut(VirtAddr, u64) -> Option<FrameRun>> Install for Frames<F> {
     }
 
     #[inline]
-    fn word<L: PageTableLevel>(
+    fn leaves<L: PageTableLevel>(
         &mut self,
-        limits: &Limits,
+        sight: &Sight,
         at: VirtAddr,
-    ) -> Result<Option<u64>, Error> {
-        if self.exact.is_some_and(|exact| exact < L::LEVEL.span_lg2) {
-            return Ok(None);
-        }
+        most: usize,
+    ) -> Result<Option<(usize, impl FnMut() -> u64)>, Error> {
         let (frame, more) = self.run_at(at)?;
         let size_lg2 = L::LEVEL.span_lg2;
         if frame.is_aligned(size_lg2) && more >= low_bits(size_lg2) {
-            return leaf_word::<L>(limits, frame, &self.attrs).map(Some);
+            // What an entry cannot hold comes by itself, and is refused.
+            let pages = more.wrapping_sub(low_bits(size_lg2)).wrapping_shr(size_lg2.into());
+            let all = usize::try_from(pages).unwrap_or(usize::MAX).saturating_add(1).min(most);
+            let last = nth::<L>(frame, all.saturating_sub(1));
+            let count = if sight.reaches::<L>(last) { all } else { 1 };
+            let word = leaf_word::<L>(sight, frame, &self.attrs)?;
+            return Ok(Some((count, words::<L>(word, frame, self.attrs))));
         }
         if L::LEVEL.height == 0 {
             return Err(Error::BadFrame { at, frame: Some(frame) });
         }
         Ok(None)
     }
+}
+
+/// The words of the leaves of level `L` for frames in a row, of which `word` is the first.
+#[inline(always)]
+fn words<L: PageTableLevel>(word: u64, first: PhysAddr, attrs: Attrs) -> impl FnMut() -> u64 {
+    let (mut next, mut frame) = (word, first);
+    move || {
+        let word = next;
+        frame = nth::<L>(frame, 1);
+        next = match L::Format::step(L::LEVEL) {
+            Some(step) => word.wrapping_add(step),
+            // Whether a format can say something does not depend on the frame.
+            None => L::Format::leaf(L::LEVEL, frame, &attrs).unwrap_or(word),
+        };
+        word
+    }
+}
+
+/// The frame of the page of level `L` that is `index` pages after the one at `first`.
+#[inline]
+fn nth<L: PageTableLevel>(first: PhysAddr, index: usize) -> PhysAddr {
+    PhysAddr(first.0.wrapping_add((index as u64).wrapping_shl(L::LEVEL.span_lg2.into())))
 }

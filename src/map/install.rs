@@ -17,7 +17,7 @@
 
 use super::tree::Tree;
 use crate::addr::{Span, VirtAddr};
-use crate::level::{Config, Entry, Error, Feature, Format, Limits, PageTableLevel, Rights};
+use crate::level::{Config, Entry, Error, Feature, Format, PageTableLevel, Rights, Sight};
 use crate::table::{Fresh, Host, Table, discard};
 use crate::walk::{FormatOf, Slots, Spot, Step, Visitor};
 
@@ -26,13 +26,15 @@ pub(crate) trait Install {
     /// If the span is one page of exactly this size, its size.
     fn exact(&self) -> Option<u8>;
 
-    /// The word for the entry of level `L` that stands for what begins at `at`; `None` if it must
-    /// be filled with smaller pages.
-    fn word<L: PageTableLevel>(
+    /// What the entries of level `L` are to be that stand for what begins at `at`: for how many of
+    /// them it can say so at once, at least one and `most` at most, and their words in order. `None` if
+    /// the first must be filled with smaller pages.
+    fn leaves<L: PageTableLevel>(
         &mut self,
-        limits: &Limits,
+        sight: &Sight,
         at: VirtAddr,
-    ) -> Result<Option<u64>, Error>;
+        most: usize,
+    ) -> Result<Option<(usize, impl FnMut() -> u64)>, Error>;
 
     /// What the tables above must grant.
     fn rights(&self) -> Rights;
@@ -49,6 +51,105 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
     }
 }
 
+impl<'r, C: Config, H: Host> Tree<'r, C, H> {
+    /// The word for an entry of level `L`: a leaf's, or that of a table that is made and filled here.
+    #[inline(always)]
+    pub(super) fn built<L, I>(&self, what: &mut I, whole: Span, part: Span) -> Result<u64, Error>
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+        I: Install,
+    {
+        if L::LEVEL.height == 0 || part == whole {
+            if let Some((_, mut word)) = self.leaves::<L, I>(what, part.first(), 1)? {
+                return Ok(word());
+            }
+        }
+        self.built_table::<L, I>(what, part)
+    }
+
+    /// The leaves for entries of level `L` from `at` on, if there are such leaves.
+    #[inline(always)]
+    fn leaves<'i, L, I>(
+        &'i self,
+        what: &'i mut I,
+        at: VirtAddr,
+        most: usize,
+    ) -> Result<Option<(usize, impl FnMut() -> u64 + use<'i, 'r, L, I, C, H>)>, Error>
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+        I: Install,
+    {
+        let base = L::LEVEL.height == 0;
+        if L::LEVEL.maps && (base || L::LEVEL.span_lg2 <= self.sight.limits.largest_leaf_lg2) {
+            return what.leaves::<L>(&self.sight, at, most);
+        }
+        Ok(None)
+    }
+
+    #[inline(never)]
+    fn built_table<L, I>(&self, what: &mut I, part: Span) -> Result<u64, Error>
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+        I: Install,
+    {
+        if L::LEVEL.height == 0 {
+            return Err(Error::Unsupported(Feature::PageSize(L::LEVEL.span_lg2)));
+        }
+        let table = if what.exact().is_some() {
+            let whole = Span::around(part.first(), <L::Below as PageTableLevel>::LEVEL.span_lg2);
+            self.single::<L>(part.first(), || self.built::<L::Below, I>(what, whole, part))?
+        } else {
+            let (limits, highest) = (&self.sight.limits, self.sight.highest_table::<L>());
+            let mut table = Fresh::<L::Below, H>::new(&self.host, limits, highest, part)?;
+            self.fill(&mut table, what, part)?;
+            table.into_live()
+        };
+        // Some know only now what they need: they have met their leaf.
+        let user = what.rights().contains(Rights::USER);
+        Ok(L::Format::table(L::LEVEL, table.frame(), user))
+    }
+
+    /// A table to be named by an entry of level `L`, in which only the entry for `at` is not empty.
+    #[inline(always)]
+    pub(super) fn single<L>(
+        &self,
+        at: VirtAddr,
+        word: impl FnOnce() -> Result<u64, Error>,
+    ) -> Result<Table<L::Below>, Error>
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        let (limits, highest) = (&self.sight.limits, self.sight.highest_table::<L>());
+        let mut table = Fresh::<L::Below, H>::empty(&self.host, limits, highest, at)?;
+        table.set(<L::Below as PageTableLevel>::LEVEL.index(at), word()?);
+        Ok(table.into_live())
+    }
+
+    fn fill<L, I>(&self, table: &mut Fresh<'_, L, H>, what: &mut I, part: Span) -> Result<(), Error>
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+        I: Install,
+    {
+        let mut slots = Slots::<L>::of(part);
+        while let Some((whole, here)) = slots.next() {
+            // The last one may be covered in part.
+            let more =
+                part.last().0.wrapping_sub(here.last().0).wrapping_shr(L::LEVEL.span_lg2.into());
+            if here == whole {
+                let most = usize::try_from(more).unwrap_or(0).saturating_add(1);
+                if let Some((count, word)) = self.leaves::<L, I>(what, here.first(), most)? {
+                    table.extend(count, word);
+                    slots.skip_over(count.saturating_sub(1));
+                    continue;
+                }
+            }
+            let word = self.built_table::<L, I>(what, here)?;
+            table.extend(1, || word);
+        }
+        Ok(())
+    }
+}
+
 /// Dropped with something staged, by an error or by a closure of the caller's that panics, it takes that
 /// back.
 struct Stage<'a, 'r, C: Config, H: Host, I> {
@@ -58,32 +159,6 @@ struct Stage<'a, 'r, C: Config, H: Host, I> {
     first: VirtAddr,
     /// The last byte of what has been staged.
     staged: Option<VirtAddr>,
-}
-
-impl<C: Config, H: Host, I: Install> Stage<'_, '_, C, H, I> {
-    /// The word for an entry of level `L`, after making and filling what it names.
-    fn word<L>(&mut self, whole: Span, part: Span) -> Result<u64, Error>
-    where
-        L: PageTableLevel<Format = FormatOf<C>>,
-    {
-        let limits = self.tree.limits;
-        if L::LEVEL.maps && part == whole && L::LEVEL.span_lg2 <= limits.largest_leaf_lg2 {
-            if let Some(word) = self.what.word::<L>(&limits, part.first())? {
-                return Ok(word);
-            }
-        }
-        if L::LEVEL.height == 0 {
-            return Err(Error::Unsupported(Feature::PageSize(L::LEVEL.span_lg2)));
-        }
-        let bits = L::Format::phys_bits(L::LEVEL, false, &limits);
-        let mut table = Fresh::<L::Below, H>::new(&self.tree.host, limits, bits, part.first())?;
-        for (whole, part) in Slots::<L::Below>::of(part) {
-            let index = <L::Below as PageTableLevel>::LEVEL.index(part.first());
-            table.set(index, self.word::<L::Below>(whole, part)?);
-        }
-        let user = self.what.rights().contains(Rights::USER);
-        Ok(L::Format::table(L::LEVEL, table.into_live().frame(), user))
-    }
 }
 
 impl<C: Config, H: Host, I> Drop for Stage<'_, '_, C, H, I> {
@@ -106,7 +181,7 @@ impl<C: Config, H: Host, I: Install> Visitor<FormatOf<C>> for Stage<'_, '_, C, H
         match spot.seen.entry() {
             Entry::Table(_) if self.what.exact() != Some(L::LEVEL.span_lg2) => Ok(Step::Into),
             Entry::Empty => {
-                let word = self.word::<L>(spot.whole, spot.part)?;
+                let word = self.tree.built::<L, I>(self.what, spot.whole, spot.part)?;
                 spot.table.live().store(spot.index, word & !L::Format::PRESENT);
                 self.staged = Some(spot.part.last());
                 Ok(Step::Over)
@@ -130,7 +205,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Unstage<'_, '_, C, H> {
         if let Entry::NonPresent(staged) = spot.seen.entry() {
             // In every root: one that was made meanwhile has copied it.
             self.tree.ground().put(spot, 0);
-            discard::<L, H>(&self.tree.host, &self.tree.limits, staged | L::Format::PRESENT);
+            discard::<L, H>(&self.tree.host, &self.tree.sight.limits, staged | L::Format::PRESENT);
         }
         Ok(Step::Into)
     }

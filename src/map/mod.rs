@@ -22,10 +22,12 @@ mod scan;
 mod split;
 mod tear;
 mod tree;
+mod whole;
 
 pub use frames::FrameRun;
 
 pub(crate) use names::Check;
+pub(crate) use page::OneLeaf;
 
 pub use scan::{Used, UsedPage};
 pub(crate) use tree::Tree;

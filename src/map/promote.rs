@@ -21,9 +21,11 @@ struct Promote<'a, 'r, 'g, C, H> {
 impl<C: Config, H: Host> Tree<'_, C, H> {
     /// Makes one page of 2 to the `size_lg2` bytes of the pages that lie there.
     pub(crate) fn promote(&self, page: Span, size_lg2: u8) -> Result<(), Error> {
-        self.ground().admit(page)?;
+        self.admit(page)?;
         self.admit_size(size_lg2)?;
         Gather::scope(|mut gather| {
+            // What is stale is so in this space.
+            gather.bind(self.owner)?;
             let gather = &mut gather;
             self.descend(page, &mut Promote { tree: self, gather, size_lg2 })
         })
@@ -77,13 +79,13 @@ impl<C: Config, H: Host> Promote<'_, '_, '_, C, H> {
         // What the table entry took away, the leaf must not give back.
         let granted = L::Format::grants(L::LEVEL, spot.seen.raw);
         attrs.rights &= L::Format::rights(granted) | Rights::READ;
-        let leaf = leaf_word::<L>(&self.tree.limits.as_found(), frame, &attrs)?;
+        let leaf = leaf_word::<L>(&self.tree.sight, frame, &attrs)?;
         let shared = self.tree.has_other_name(spot, below.frame());
         // From here on nothing fails.
         let was = self.tree.ground().replace(spot, leaf);
-        self.tree.ground().note::<L>(self.gather, spot.whole, was);
+        self.tree.note::<L>(self.gather, spot.whole, was);
         // What is stale is the smaller pages, global as they were.
-        self.tree.ground().note::<L>(self.gather, spot.whole, leaf);
+        self.tree.note::<L>(self.gather, spot.whole, leaf);
         self.gather.add_tables();
         self.gather.flush(&self.tree.host);
         let mut late = Late(Fields::empty());

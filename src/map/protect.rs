@@ -1,13 +1,13 @@
 //! Protect.
 
-use super::tree::Tree;
+use super::tree::{Tree, pages};
 use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::gather::Gather;
 use crate::level::{
     Change, Config, Entry, Error, Fields, Format, MAX_LEVELS, PageTableLevel, Rights,
 };
 use crate::table::{Host, Table};
-use crate::walk::{FormatOf, RootOf, Spot, Step, Visitor};
+use crate::walk::{FormatOf, LeafmostOf, RootOf, Spot, Step, Visitor};
 
 /// Changes parts of the leaves of a span; hardware's accessed and dirty bits stay.
 pub(crate) struct Protect<'a, 'r, 'g, C, H> {
@@ -59,14 +59,29 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
         self.descend(page, &mut protector)
     }
 
+    /// Changes one base page of a table that serves it, under entries that grant what it asks for.
+    pub(crate) fn protect_in(
+        &self,
+        (table, index): (Table<LeafmostOf<C>>, usize),
+        page: Span,
+        change: Change,
+        gather: &mut Gather<'_>,
+    ) -> Result<(), Error> {
+        gather.bind(self.owner)?;
+        let exact = Some(FormatOf::<C>::PAGE_LG2);
+        let mut protector = self.protector(change, gather, exact)?;
+        self.ground().page(table, index, page, &mut protector)
+    }
+
     /// The visitor for a change; an error if some level cannot say it.
-    pub(crate) fn protector<'a, 'g>(
+    fn protector<'a, 'g>(
         &'a self,
         change: Change,
         gather: &'a mut Gather<'g>,
         exact: Option<u8>,
     ) -> Result<Protect<'a, 'r, 'g, C, H>, Error> {
-        self.limits.permit(&change.to())?;
+        self.sight.limits.permit(&change.to())?;
+        self.expect(change.fields().contains(Fields::GLOBAL) && change.to().global);
         let mut bits = [(0, 0); MAX_LEVELS];
         level_bits::<RootOf<C>>(change, &mut bits).map_err(Error::Unsupported)?;
         let to_rights = change.fields().contains(Fields::RIGHTS);
@@ -92,6 +107,24 @@ fn level_bits<L: PageTableLevel>(
 impl<C: Config, H: Host> Visitor<FormatOf<C>> for Protect<'_, '_, '_, C, H> {
     type Stop = Error;
 
+    #[inline(always)]
+    fn leaves<L: PageTableLevel<Format = FormatOf<C>>>(
+        &mut self,
+        table: Table<L>,
+        rest: Span,
+    ) -> usize {
+        let (clear, set) = self.bits.first().copied().unwrap_or_default();
+        let mut any = 0;
+        let done = self.tree.each_leaf(table, rest, |index, raw| {
+            any |= table.live().modify_from(index, raw, clear, set);
+        });
+        if let Some(span) = pages::<L>(rest, done) {
+            self.tree.note::<L>(self.gather, span, any);
+            self.changed = Some(span.last());
+        }
+        done
+    }
+
     #[inline]
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
@@ -103,7 +136,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Protect<'_, '_, '_, C, H> {
                 let height = usize::from(L::LEVEL.height);
                 let (clear, set) = self.bits.get(height).copied().unwrap_or_default();
                 let was = self.tree.ground().modify(spot, clear, set);
-                self.tree.ground().note::<L>(self.gather, spot.whole, was);
+                self.tree.note::<L>(self.gather, spot.whole, was);
                 self.changed = Some(spot.at());
             }
             Entry::NonPresent(raw) if self.exact.is_some() => {

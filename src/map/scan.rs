@@ -4,8 +4,8 @@ use super::tree::Tree;
 use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::gather::Gather;
 use crate::level::{Attrs, Config, Entry, Error, Fields, Format, PageTableLevel};
-use crate::table::Host;
-use crate::walk::{FormatOf, Spot, Step, Visitor};
+use crate::table::{Host, Table};
+use crate::walk::{FormatOf, LeafmostOf, Spot, Step, Visitor};
 use bitflags::bitflags;
 
 bitflags! {
@@ -53,7 +53,24 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
         self.walk(span, &mut self.scanner(used, gather, report))
     }
 
-    pub(crate) fn scanner<'a, 'g, F: FnMut(UsedPage)>(
+    /// The same for one base page, at this place of a table if that is known to serve it.
+    pub(crate) fn scan_page(
+        &self,
+        place: Option<(Table<LeafmostOf<C>>, usize)>,
+        page: Span,
+        used: Used,
+        gather: &mut Gather<'_>,
+        report: impl FnMut(UsedPage),
+    ) -> Result<(), Error> {
+        self.admit_with(page, gather)?;
+        let mut scanner = self.scanner(used, gather, report);
+        match place {
+            Some((table, index)) => self.ground().page(table, index, page, &mut scanner),
+            None => self.descend(page, &mut scanner),
+        }
+    }
+
+    fn scanner<'a, 'g, F: FnMut(UsedPage)>(
         &'a self,
         used: Used,
         gather: &'a mut Gather<'g>,
@@ -80,7 +97,7 @@ impl<C: Config, H: Host, F: FnMut(UsedPage)> Visitor<FormatOf<C>> for Scan<'_, '
         // A bit that is set after this look is one of the next scan.
         if spot.seen.raw & mask != 0 {
             let was = self.tree.ground().modify(spot, mask, 0);
-            self.tree.ground().note::<L>(self.gather, spot.whole, was);
+            self.tree.note::<L>(self.gather, spot.whole, was);
             (self.report)(UsedPage {
                 at: spot.whole.first(),
                 size_lg2: L::LEVEL.span_lg2,

@@ -78,18 +78,19 @@ impl<'a, C: Config, H: Host> Cutter<'a, '_, '_, C, H> {
         L: PageTableLevel<Format = FormatOf<C>>,
     {
         let level = <L::Below as PageTableLevel>::LEVEL;
-        let bits = L::Format::phys_bits(L::LEVEL, false, &self.tree.limits);
-        let mut table = Fresh::new(&self.tree.host, self.tree.limits, bits, whole.first())?;
+        let sight = &self.tree.sight;
+        let highest = sight.highest_table::<L>();
+        let mut table = Fresh::new(&self.tree.host, &sight.limits, highest, whole)?;
         for (part, _) in Slots::<L::Below>::of(whole) {
             let frame = PhysAddr(frame.0 | (part.first().0 & low_bits(L::LEVEL.span_lg2)));
             let word = if level.maps && !self.cuts.inside(part) {
                 // What the CPU lacks was not asked of the large leaf either.
-                leaf_word::<L::Below>(&self.tree.limits.as_found(), frame, attrs)?
+                leaf_word::<L::Below>(&self.tree.sight, frame, attrs)?
             } else {
                 let below = self.pieces::<L::Below>(part, frame, attrs)?.into_live();
                 L::Format::table(level, below.frame(), attrs.rights.contains(Rights::USER))
             };
-            table.set(level.index(part.first()), word);
+            table.extend(1, || word);
         }
         Ok(table)
     }
@@ -105,7 +106,7 @@ impl<'a, C: Config, H: Host> Cutter<'a, '_, '_, C, H> {
             self.tree.descend(page, self)?;
         }
         // Under another name the same leaf may have been the other end, and was cut there only.
-        if spot.table.see(spot.index, &self.tree.limits).entry() != spot.seen.entry() {
+        if spot.table.see(spot.index, &self.tree.sight).entry() != spot.seen.entry() {
             drop(pieces);
             return self.tree.descend(Span::around(spot.at(), FormatOf::<C>::PAGE_LG2), self);
         }
@@ -117,7 +118,7 @@ impl<'a, C: Config, H: Host> Cutter<'a, '_, '_, C, H> {
         let mut late = Fields::empty();
         late.set(Fields::ACCESSED, then.accessed && !attrs.accessed);
         late.set(Fields::DIRTY, then.dirty && !attrs.dirty);
-        self.tree.ground().note::<L>(self.gather, spot.whole, was);
+        self.tree.note::<L>(self.gather, spot.whole, was);
         if late.is_empty() {
             return Ok(());
         }

@@ -1,10 +1,11 @@
 //! Freeing a whole tree.
 
+use super::clear::unmapped;
 use super::tree::Tree;
-use crate::gather::{Gone, Unmapped};
-use crate::level::{Config, Entry, Error, Format, PageTableLevel};
+use crate::gather::Gone;
+use crate::level::{Config, Entry, Error, PageTableLevel};
 use crate::table::{Host, Table, give_back, table_lg2};
-use crate::walk::{FormatOf, Spot, Step, Visitor};
+use crate::walk::{FormatOf, Names, Spot, Step, Visitor};
 
 /// Frees every table below the root that is this space's own, each once, when no CPU uses them.
 struct Tear<'a, 'r, C, H, F> {
@@ -40,8 +41,7 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Tear<'_, '_, C, H, F> {
             Entry::NonPresent(_) => report(Gone::NonPresent { at, size_lg2, raw }),
             Entry::Malformed(_) => report(Gone::Malformed { at, size_lg2, raw }),
             Entry::Leaf(frame) => {
-                let attrs = L::Format::attrs(L::LEVEL, raw);
-                report(Gone::Page(Unmapped::new(at, size_lg2, attrs, frame)));
+                report(Gone::Page(unmapped::<L>(at, frame, raw)));
             }
         }
     }
@@ -81,7 +81,9 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>> for Tear<'
         below: Table<L::Below>,
     ) -> Result<(), Error> {
         // The search for other names must not come this way again.
-        spot.table.live().swap(spot.index, 0);
+        if self.tree.names == Names::Aliased {
+            spot.table.live().swap(spot.index, 0);
+        }
         self.tree.free(below);
         Ok(())
     }

@@ -1,24 +1,33 @@
 //! A space as the verbs see it.
 
-use crate::addr::{PhysAddr, Span};
+use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::gather::{Gather, Owner};
 use crate::level::{
-    Attrs, Config, Error, Feature, Format, Limits, PageTableLevel, levels, relocatable,
+    Attrs, Config, Error, Feature, Format, PageTableLevel, Sight, levels, relocatable,
 };
 use crate::limbo::Limbo;
 use crate::table::{Host, NoTwins, RootCell, Table};
-use crate::walk::{FormatOf, Ground, Half, Names, Reach, RootOf, Visitor};
+use crate::walk::{
+    FormatOf, Ground, Half, LeafmostOf, Mapping, Names, Open, Reach, RootOf, Visitor,
+};
 use core::marker::PhantomData;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// A space: its root, its host, and what is known of both.
 pub(crate) struct Tree<'r, C, H> {
     pub(crate) host: H,
     pub(crate) cell: &'r RootCell,
     pub(crate) owner: Owner,
-    pub(crate) limits: Limits,
+    pub(crate) sight: Sight,
     pub(crate) names: Names,
     pub(crate) half: Half,
+    /// Whether what changes is stale at its own addresses and in this space alone.
+    pub(crate) local: bool,
     pub(crate) self_map: Option<usize>,
+    /// Addresses that need no further admission.
+    pub(crate) open: Open,
+    /// Whether a leaf in it may be global, or an entry malformed.
+    pub(crate) strange: AtomicBool,
     pub(crate) limbo: Limbo,
     pub(crate) config: PhantomData<C>,
 }
@@ -30,17 +39,85 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
             host: &self.host,
             twins: if relocatable::<C>() { &self.limbo } else { &NoTwins },
             space: Some(self.cell.id()),
-            limits: self.limits,
+            sight: &self.sight,
             names: self.names,
             half: self.half,
+            local: self.local,
             self_map: self.self_map,
             config: PhantomData,
+        }
+    }
+
+    /// Is told of what is about to be mapped.
+    #[inline(always)]
+    pub(crate) fn expect(&self, global: bool) {
+        if global {
+            self.strange.store(true, Ordering::Relaxed);
         }
     }
 
     #[inline]
     pub(crate) fn root(&self) -> Result<Table<RootOf<C>>, Error> {
         self.ground().root(self.cell)
+    }
+
+    /// The table of the lowest level that serves `at`, and what the entries on the way grant, if all of
+    /// these are plain.
+    #[inline(always)]
+    pub(crate) fn straight(&self, at: VirtAddr) -> Option<(Table<LeafmostOf<C>>, u64)> {
+        let (root, _) = self.cell.table::<RootOf<C>, H>(&self.host).ok()?;
+        self.ground().straight(root, at, u64::MAX)
+    }
+
+    /// The base page that is mapped at `at`, if the way there is straight.
+    #[inline(always)]
+    pub(crate) fn base_page(&self, at: VirtAddr) -> Option<Mapping> {
+        if !self.open.contains(at) {
+            return None;
+        }
+        let (table, granted) = self.straight(at)?;
+        let level = LeafmostOf::<C>::LEVEL;
+        let seen = table.see(level.index(at), &self.sight);
+        let frame = seen.leaf()?;
+        Some(Mapping::of::<LeafmostOf<C>>(at.align_down(level.span_lg2), frame, seen.raw, granted))
+    }
+
+    /// Refuses what [`Ground::admit`] does.
+    #[inline]
+    pub(crate) fn admit(&self, page: Span) -> Result<(), Error> {
+        let open = self.open.contains(page.first()) && self.open.contains(page.last());
+        if open && page.is_aligned(FormatOf::<C>::PAGE_LG2) {
+            return Ok(());
+        }
+        self.ground().admit(page)
+    }
+
+    /// Does something with the ordinary leaves for the pages of `rest` in a table of the lowest level,
+    /// up to the first entry that is something else, and answers how many there were.
+    #[inline(always)]
+    pub(super) fn each_leaf<L>(
+        &self,
+        table: Table<L>,
+        rest: Span,
+        mut work: impl FnMut(usize, u64),
+    ) -> usize
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        let (first, last) = (L::LEVEL.index(rest.first()), L::LEVEL.index(rest.last()));
+        let (sight, mut index) = (self.sight.of::<L>(), first);
+        loop {
+            let raw = table.load(index);
+            if !sight.is_leaf::<L>(raw) {
+                return index.wrapping_sub(first);
+            }
+            work(index, raw);
+            if index == last {
+                return last.wrapping_sub(first).saturating_add(1);
+            }
+            // It never is past the table's end, which so need not be checked at each entry.
+            index = index.wrapping_add(1) & L::LEVEL.entries().wrapping_sub(1);
+        }
     }
 
     /// Visits every entry of a span.
@@ -71,46 +148,44 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
         halves.try_for_each(|half| self.walk(half, v))
     }
 
-    /// Refuses what [`Ground::admit`] does, for a verb that leaves something stale.
+    /// Refuses what [`admit`](Self::admit) does, for a verb that leaves something stale.
     #[inline]
     pub(crate) fn admit_with(&self, span: Span, gather: &mut Gather<'_>) -> Result<(), Error> {
-        self.ground().admit(span)?;
+        self.admit(span)?;
         gather.bind(self.owner)
     }
 
     /// Refuses page sizes that this mode, or this CPU, does not have.
     #[inline]
     pub(crate) fn admit_size(&self, size_lg2: u8) -> Result<(), Error> {
+        // Base pages there always are.
+        let base = size_lg2 == FormatOf::<C>::PAGE_LG2;
         let fits = |level: crate::level::Level| level.maps && level.span_lg2 == size_lg2;
-        if size_lg2 <= self.limits.largest_leaf_lg2 && levels::<C::Arch>().any(fits) {
+        let known = size_lg2 <= self.sight.limits.largest_leaf_lg2;
+        if base || known && levels::<C::Arch>().any(fits) {
             Ok(())
         } else {
             Err(Error::Unsupported(Feature::PageSize(size_lg2)))
         }
     }
-
-    /// The word of a leaf, if this CPU has such leaves. The frame is aligned.
-    #[inline]
-    pub(crate) fn leaf<L>(&self, frame: PhysAddr, attrs: &Attrs) -> Result<u64, Error>
-    where
-        L: PageTableLevel<Format = FormatOf<C>>,
-    {
-        leaf_word::<L>(&self.limits, frame, attrs)
-    }
 }
 
-/// The word of a leaf, if this CPU has such leaves. The frame is aligned.
+/// The word of a leaf, if its frame, which is aligned, is in reach. What else it says was permitted, or
+/// was there before.
 #[inline]
 pub(crate) fn leaf_word<L: PageTableLevel>(
-    limits: &Limits,
+    sight: &Sight,
     frame: PhysAddr,
     attrs: &Attrs,
 ) -> Result<u64, Error> {
-    limits.permit(attrs)?;
-    let bits = L::Format::phys_bits(L::LEVEL, true, limits);
-    let last = PhysAddr(frame.0 | crate::addr::low_bits(L::LEVEL.span_lg2));
-    if !last.fits(bits) {
-        return Err(Error::TooWide { frame, bits });
+    if !sight.reaches::<L>(frame) {
+        return Err(sight.too_wide::<L>(frame));
     }
     L::Format::leaf(L::LEVEL, frame, attrs).map_err(Error::Unsupported)
+}
+
+/// The first `count` pages of a span, if there are any.
+#[inline]
+pub(super) fn pages<L: PageTableLevel>(span: Span, count: usize) -> Option<Span> {
+    Span::new(span.first(), (count as u64).wrapping_shl(L::LEVEL.span_lg2.into()))
 }

@@ -5,8 +5,9 @@ use super::policy::tally;
 use crate::addr::Span;
 use crate::level::{Config, Entry, Error, Format, PageTableLevel, relocatable};
 use crate::limbo::Record;
-use crate::table::{Host, Table, with_roots};
+use crate::table::{Host, Table, Words, with_roots};
 use crate::walk::{FormatOf, Half, Names, RootOf, Spot, Step, Visitor, used_bits};
+use core::ops::Range;
 
 impl<C: Config, H: Host> Mover<'_, C, H> {
     /// Makes every CPU drop what is in limbo, merges what hardware has noted there, and gives the
@@ -66,13 +67,31 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         M: PageTableLevel<Format = FormatOf<C>>,
     {
         let Some(twin) = table.twin() else { return };
-        let limits = &self.ground.limits;
-        for index in 0..M::LEVEL.entries() {
+        // Most often there is nothing new in many entries: a look at several at once finds that out.
+        let run = M::LEVEL.entries().min(16);
+        let mut first = 0;
+        while first < M::LEVEL.entries() {
+            let next = first.saturating_add(run);
+            let new = |index| twin.load(index) & !table.load(index);
+            if (first..next).fold(0, |any, index| any | new(index)) & used_bits::<M>() != 0 {
+                self.merge_some(table, twin, first..next);
+            }
+            first = next;
+        }
+    }
+
+    #[inline(never)]
+    fn merge_some<M>(&self, table: Table<M>, twin: Words<M>, indices: Range<usize>)
+    where
+        M: PageTableLevel<Format = FormatOf<C>>,
+    {
+        let sight = self.ground.sight;
+        for index in indices {
             let noted = M::Format::copied(M::LEVEL, twin.load(index)) & used_bits::<M>();
             if noted & !table.load(index) == 0 {
                 continue;
             }
-            let (old, now) = (twin.see(index, limits).entry(), table.see(index, limits).entry());
+            let (old, now) = (twin.see(index, sight).entry(), table.see(index, sight).entry());
             let named = matches!(now, Entry::Leaf(_) | Entry::Table(_));
             // What is mirrored is alike. If it is not, somebody else has written there.
             if named && old == now {

@@ -104,8 +104,8 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         if old.twin().is_some() || !breaks && !self.limbo.has_room() {
             return Err(Stop::BatchMustEnd);
         }
-        let (bits, at) = (slot.phys_bits(self), slot.span().first());
-        let spare = Spare::<M, H>::new(self.ground.host, bits, node, at)?;
+        let (highest, at) = (slot.highest(self), slot.span().first());
+        let spare = Spare::<M, H>::new(self.ground.host, highest, node, at)?;
         let moved = Moved { from: old.frame(), to: spare.frame() };
         if breaks {
             self.break_and_make(slot, old, spare);

@@ -1,7 +1,7 @@
 //! Words that name a table.
 
 use super::{Mover, Stop};
-use crate::addr::{PhysAddr, Span};
+use crate::addr::{PhysAddr, Span, low_bits};
 use crate::level::{Arch, Config, Entry, Error, Extent, Format, PageTableLevel, Reload, Strategy};
 use crate::table::{Host, RootCell, Table, with_roots};
 use crate::walk::{FormatOf, Half, Names, Reach, RootOf, Spot, Step, Visitor};
@@ -20,8 +20,8 @@ pub(super) trait Slot<C: Config, H: Host, M: PageTableLevel> {
     /// Whether it is stale in every space.
     fn everywhere(&self, mover: &Mover<'_, C, H>) -> bool;
 
-    /// How wide an address fits the word.
-    fn phys_bits(&self, mover: &Mover<'_, C, H>) -> u8;
+    /// The highest address that fits the word.
+    fn highest(&self, mover: &Mover<'_, C, H>) -> PhysAddr;
 
     /// Refuses a table whose names are not all known.
     fn check(&self, mover: &Mover<'_, C, H>, old: PhysAddr) -> Result<(), Stop>;
@@ -75,8 +75,8 @@ where
         mover.ground.owns(self.0.whole)
     }
 
-    fn phys_bits(&self, mover: &Mover<'_, C, H>) -> u8 {
-        L::Format::phys_bits(L::LEVEL, false, &mover.ground.limits)
+    fn highest(&self, mover: &Mover<'_, C, H>) -> PhysAddr {
+        mover.ground.sight.highest_table::<L>()
     }
 
     fn check(&self, mover: &Mover<'_, C, H>, old: PhysAddr) -> Result<(), Stop> {
@@ -138,8 +138,9 @@ impl<C: Config, H: Host> Slot<C, H, RootOf<C>> for RootSlot {
         false
     }
 
-    fn phys_bits(&self, mover: &Mover<'_, C, H>) -> u8 {
-        C::Arch::root_phys_bits(&mover.ground.limits).min(RootCell::phys_bits())
+    fn highest(&self, mover: &Mover<'_, C, H>) -> PhysAddr {
+        let bits = C::Arch::root_phys_bits(&mover.ground.sight.limits);
+        PhysAddr(low_bits(bits.min(RootCell::phys_bits())))
     }
 
     fn check(&self, _: &Mover<'_, C, H>, _: PhysAddr) -> Result<(), Stop> {

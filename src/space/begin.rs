@@ -1,15 +1,18 @@
 //! New spaces, and adopted ones.
 
-use super::Space;
 use super::setup::{KernelHalf, Part, Setup};
+use super::{Held, Space};
 use crate::addr::{PhysAddr, Span, VirtAddr, low_bits};
 use crate::gather::Owner;
-use crate::level::{Arch, Config, Entry, Error, Feature, Fields, Format, Limits, PageTableLevel};
+use crate::level::{
+    Arch, Config, Entry, Error, Feature, Fields, Format, Limits, PageTableLevel, Sight,
+};
 use crate::limbo::Limbo;
 use crate::map::{Check, Tree};
 use crate::table::{Fresh, Host, RootCell, Roots, Table, table_lg2, with_roots};
-use crate::walk::{FormatOf, Half, Reach, RootOf, Slots};
+use crate::walk::{FormatOf, Half, Names, Open, Reach, RootOf, Slots};
 use core::marker::PhantomData;
+use core::sync::atomic::AtomicBool;
 
 impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// A new, empty space.
@@ -29,7 +32,7 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
             return Err(error);
         }
         claim.keep(root.frame());
-        Ok(Self { tree })
+        Ok(Self { held: Held::new(tree) })
     }
 
     /// Takes over a tree that is there already, while CPUs may be using it.
@@ -64,14 +67,18 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
         let tree = prepared::<C, H>(host, cell, &setup)?;
         let claim = cell.claim()?;
         let aligned = root.is_aligned(table_lg2::<RootOf<C>>());
-        if !RootCell::holds(root) || !aligned || !root.fits(C::Arch::root_phys_bits(&tree.limits)) {
+        if !RootCell::holds(root)
+            || !aligned
+            || !root.fits(C::Arch::root_phys_bits(&tree.sight.limits))
+        {
             return Err(Error::BadRoot(root));
         }
         claim.set(root);
+        tree.expect(true);
         check(&tree)?;
         enlist(&tree, tree.root()?, &setup, Copied::Already)?;
         claim.keep(root);
-        Ok(Self { tree })
+        Ok(Self { held: Held::new(tree) })
     }
 }
 
@@ -101,8 +108,34 @@ fn prepared<'r, C: Config, H: Host>(
         return Err(Error::Unsupported(Feature::PageSize(smallest)));
     }
     let (names, self_map) = (setup.names, setup.self_map);
-    let (owner, limbo, config) = (Owner::new(), Limbo::new(), PhantomData);
-    Ok(Tree { host, cell, owner, limits, names, half, self_map, limbo, config })
+    let sight = sight::<C>(limits, self_map);
+    let (open, limbo) = (Open::new::<C>(half, self_map), Limbo::new());
+    let local = names == Names::Unique && !matches!(half, Half::Owner(_));
+    let (owner, config) = (Owner::new(cell.id()), PhantomData);
+    let strange = AtomicBool::new(false);
+    Ok(Tree {
+        host,
+        cell,
+        owner,
+        sight,
+        names,
+        half,
+        local,
+        self_map,
+        open,
+        strange,
+        limbo,
+        config,
+    })
+}
+
+/// How entries are known at a glance; those of a root with a self-map are to be looked at.
+fn sight<C: Config>(limits: Limits, self_map: Option<usize>) -> Sight {
+    let mut sight = Sight::new::<RootOf<C>>(limits);
+    if self_map.is_some() {
+        sight.look_twice(RootOf::<C>::LEVEL.height);
+    }
+    sight
 }
 
 /// The limits of a space. What the kernel's half may hold must be read for what it is: with narrower
@@ -150,12 +183,12 @@ fn fill_half<'h, C: Config, H: Host>(
     if level.maps {
         return Ok(());
     }
-    let bits = FormatOf::<C>::phys_bits(level, false, &tree.limits);
+    let highest = tree.sight.highest_table::<RootOf<C>>();
     for (whole, _) in Slots::<RootOf<C>>::of(span) {
-        let below = Fresh::<<RootOf<C> as PageTableLevel>::Below, H>::new(
+        let below = Fresh::<<RootOf<C> as PageTableLevel>::Below, H>::empty(
             &tree.host,
-            tree.limits,
-            bits,
+            &tree.sight.limits,
+            highest,
             whole.first(),
         )?;
         let word = FormatOf::<C>::table(level, below.into_live().frame(), false);
@@ -166,8 +199,9 @@ fn fill_half<'h, C: Config, H: Host>(
 
 /// A root with all that is the space's own.
 fn first_root<C: Config, H: Host>(tree: &Tree<'_, C, H>) -> Result<Table<RootOf<C>>, Error> {
-    let bits = C::Arch::root_phys_bits(&tree.limits).min(RootCell::phys_bits());
-    let mut root = Fresh::<RootOf<C>, H>::new(&tree.host, tree.limits, bits, VirtAddr(0))?;
+    let bits = C::Arch::root_phys_bits(&tree.sight.limits).min(RootCell::phys_bits());
+    let (limits, highest) = (&tree.sight.limits, PhysAddr(low_bits(bits)));
+    let mut root = Fresh::<RootOf<C>, H>::empty(&tree.host, limits, highest, VirtAddr(0))?;
     if !RootCell::holds(root.frame()) {
         return Err(Error::BadRoot(root.frame()));
     }
@@ -187,7 +221,7 @@ fn undo<C: Config, H: Host>(tree: &Tree<'_, C, H>, root: Table<RootOf<C>>) {
     if let Some(index) = tree.self_map {
         root.live().store(index, 0);
     }
-    drop(Fresh::<RootOf<C>, H>::taken_back(&tree.host, tree.limits, root.frame()));
+    drop(Fresh::<RootOf<C>, H>::taken_back(&tree.host, &tree.sight.limits, root.frame()));
 }
 
 /// Puts a root on the host's list, if it shares a half, and gives a new one the kernel's words: both
@@ -260,7 +294,7 @@ fn join<C: Config, H: Host>(
 fn check<C: Config, H: Host>(tree: &Tree<'_, C, H>) -> Result<(), Error> {
     let root = tree.root()?;
     if let Some(index) = tree.self_map {
-        let (at, seen) = (Reach::<C::Arch>::root_entry(index), root.see(index, &tree.limits));
+        let (at, seen) = (Reach::<C::Arch>::root_entry(index), root.see(index, &tree.sight));
         if seen.entry() != Entry::Table(root.frame()) {
             return Err(Error::SelfMap { at });
         }

@@ -1,12 +1,12 @@
 //! A place in a space, for runs of operations.
 
-use super::{Space, View};
+use super::{Held, Place, Space, View};
 use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::gather::{Gather, Gone};
-use crate::level::{Attrs, Change, Config, Entry, Error, Format, PageTableLevel, Rights};
-use crate::map::{Tree, Used, UsedPage};
+use crate::level::{Attrs, Change, Config, Error, Format, Level, PageTableLevel, Rights};
+use crate::map::{Used, UsedPage};
 use crate::table::{Host, Table};
-use crate::walk::{Finder, FormatOf, LeafmostOf, Mapping, Path, Spot, Step, Visitor};
+use crate::walk::{FormatOf, LeafmostOf, Mapping};
 use core::fmt;
 
 /// A place in a space that goes on by one base page with every verb, and does not walk from the root
@@ -26,96 +26,162 @@ use core::fmt;
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Cursor<'s, 'r, C: Config, H: Host> {
-    tree: &'s mut Tree<'r, C, H>,
-    /// `None` past the last page of the 64-bit addresses.
-    at: Option<VirtAddr>,
-    window: Option<Window<C>>,
+    held: &'s mut Held<'r, C, H>,
+    here: Here<C>,
 }
 
-/// The table of the lowest level that serves a span, and what the entries above it grant.
-struct Window<C: Config> {
-    span: Span,
-    table: Table<LeafmostOf<C>>,
-    granted: u64,
+/// The page that a cursor is at. What changes it on a path that is not hot is given it and gives it
+/// back, so that it need not be in memory.
+struct Here<C: Config> {
+    /// The first address that the table for this page serves.
+    base: VirtAddr,
+    /// The entry for this page; past the last one, it is the first of the next table.
+    index: usize,
+    /// That table, if plain entries lead to it, and whether these let user mode through.
+    table: Option<(Table<LeafmostOf<C>>, bool)>,
 }
 
-impl<C: Config> Clone for Window<C> {
+impl<C: Config> Clone for Here<C> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<C: Config> Copy for Window<C> {}
+impl<C: Config> Copy for Here<C> {}
+
+impl<C: Config> Here<C> {
+    const LEVEL: Level = LeafmostOf::<C>::LEVEL;
+
+    fn new(at: VirtAddr) -> Self {
+        let base = at.align_down(Self::LEVEL.reach_lg2());
+        Self { base, index: Self::LEVEL.index(at), table: None }
+    }
+
+    /// The first address of the page; `None` past the last one of the 64-bit addresses.
+    #[inline]
+    fn at(&self) -> Option<VirtAddr> {
+        let bytes = (self.index as u64).wrapping_shl(Self::LEVEL.span_lg2.into());
+        self.base.0.checked_add(bytes).map(VirtAddr)
+    }
+
+    /// The table and the entry, if they are known.
+    #[inline(always)]
+    fn place(&self, user: bool) -> Option<Place<C>> {
+        match self.table {
+            Some((table, lets)) if self.index < Self::LEVEL.entries() && (lets || !user) => {
+                Some((table.alone(), self.index))
+            }
+            _ => None,
+        }
+    }
+
+    /// The page of this entry of the table.
+    #[inline(always)]
+    fn page(&self, index: usize) -> Span {
+        let bytes = (index as u64).wrapping_shl(Self::LEVEL.span_lg2.into());
+        Span::around(VirtAddr(self.base.0.wrapping_add(bytes)), Self::LEVEL.span_lg2)
+    }
+
+    /// The same page, with its table if that can be found.
+    fn arrived<H: Host>(self, held: &mut Held<'_, C, H>) -> Result<(Self, Span), Error> {
+        let at = self.at().ok_or(Error::NoSuchAddress(VirtAddr(u64::MAX)))?;
+        let here = Self { table: held.approach(at), ..Self::new(at) };
+        Ok((here, Span::around(at, Self::LEVEL.span_lg2)))
+    }
+
+    /// The next page, after something was done here.
+    fn next<H: Host>(self, held: &mut Held<'_, C, H>) -> Self {
+        let table = self.at().and_then(|at| held.approach(at));
+        Self { index: self.index.wrapping_add(1), table, ..self }
+    }
+}
 
 impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// A cursor at the base page that holds `at`.
     pub fn cursor(&mut self, at: VirtAddr) -> Cursor<'_, 'r, C, H> {
-        let at = Some(at.align_down(FormatOf::<C>::PAGE_LG2));
-        Cursor { tree: &mut self.tree, at, window: None }
+        Cursor { held: &mut self.held, here: Here::new(at) }
     }
 }
 
 impl<C: Config, H: Host> Cursor<'_, '_, C, H> {
+    const PAGE_LG2: u8 = FormatOf::<C>::PAGE_LG2;
+
     /// The page it is at; `None` past the last one.
     #[must_use]
-    pub const fn at(&self) -> Option<VirtAddr> {
-        self.at
+    pub fn at(&self) -> Option<VirtAddr> {
+        self.here.at()
     }
 
     /// Goes to the base page that holds `at`.
-    #[inline]
     pub fn seek(&mut self, at: VirtAddr) {
-        self.at = Some(at.align_down(FormatOf::<C>::PAGE_LG2));
+        self.here = Here::new(at);
     }
 
     /// Maps this page, and goes on to the next. See [`Space::map`].
     ///
     /// # Errors
     /// As there, and [`Error::BadFrame`] if the frame is not on a page boundary. The cursor stays.
-    #[inline]
+    #[inline(always)] // as `Space::map`
     pub fn map(&mut self, frame: PhysAddr, attrs: Attrs) -> Result<(), Error> {
-        let (page, window) = self.here()?;
-        let size_lg2 = FormatOf::<C>::PAGE_LG2;
-        if !frame.is_aligned(size_lg2) {
+        let place = self.here.place(attrs.rights.contains(Rights::USER));
+        if let Some(place) = place.filter(|_| frame.is_aligned(Self::PAGE_LG2)) {
+            if let Some(mapped) = self.held.map_at(place, self.here.page(place.1), frame, attrs) {
+                mapped?;
+                self.here.index = place.1.wrapping_add(1);
+                return Ok(());
+            }
+        }
+        self.here = Self::map_afar(self.held, self.here, frame, attrs)?;
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn map_afar(
+        held: &mut Held<'_, C, H>,
+        here: Here<C>,
+        frame: PhysAddr,
+        attrs: Attrs,
+    ) -> Result<Here<C>, Error> {
+        let (here, page) = here.arrived(held)?;
+        if !frame.is_aligned(Self::PAGE_LG2) {
             return Err(Error::BadFrame { at: page.first(), frame: Some(frame) });
         }
-        match window {
-            Some(window) if window.grants(attrs.rights) => {
-                let mut one = self.tree.page(size_lg2, frame, &attrs);
-                self.tree.ground().descend(window.table, page, &mut one)?;
-            }
-            _ => {
-                self.tree.map(page, size_lg2, frame, &attrs)?;
-                self.window = None;
-            }
-        }
-        self.step(page);
-        Ok(())
+        held.map(page, Self::PAGE_LG2, frame, attrs)?;
+        Ok(here.next(held))
     }
 
     /// Unmaps this page, and goes on to the next. See [`Space::unmap`].
     ///
     /// # Errors
     /// As there. The cursor stays.
-    #[inline]
+    #[inline(always)] // as `Space::map`
     pub fn unmap<'g>(&mut self, gather: &mut Gather<'g>) -> Result<Gone<'g>, Error> {
-        gather.bind(self.tree.owner)?;
-        let (page, window) = self.here()?;
-        let size_lg2 = FormatOf::<C>::PAGE_LG2;
-        let Some(window) = window else {
-            let gone = self.tree.unmap(page, size_lg2, gather)?;
-            self.step(page);
-            return Ok(gone);
-        };
-        let mut gone = None;
-        let mut clear = self.tree.clear(gather, Some(size_lg2), |found| gone = Some(found));
-        self.tree.ground().descend(window.table, page, &mut clear)?;
-        let index = <LeafmostOf<C>>::LEVEL.index(page.first());
-        if C::FREE_EMPTY_TABLES && window.table.is_empty(&self.tree.host, index) {
-            self.window = None;
-            self.tree.prune_path(page, gather)?;
+        // Not kept while the table may go: the host can panic then.
+        let (place, table) = (self.here.place(false), self.here.table.take());
+        if let Some(place) = place {
+            if let Some(unmapped) =
+                self.held.unmap_at::<true>(place, self.here.page(place.1), gather)
+            {
+                self.here.index = place.1.wrapping_add(1);
+                if self.held.has_near() {
+                    self.here.table = table;
+                }
+                return Ok(Gone::Page(unmapped));
+            }
         }
-        self.step(page);
-        gone.ok_or(Error::NotMapped { at: page.first(), size_lg2 })
+        let (here, gone) = Self::unmap_afar(self.held, self.here, gather)?;
+        self.here = here;
+        Ok(gone)
+    }
+
+    #[inline(never)]
+    fn unmap_afar<'g>(
+        held: &mut Held<'_, C, H>,
+        here: Here<C>,
+        gather: &mut Gather<'g>,
+    ) -> Result<(Here<C>, Gone<'g>), Error> {
+        let (here, page) = here.arrived(held)?;
+        let gone = held.unmap(page, Self::PAGE_LG2, gather)?;
+        Ok((here.next(held), gone))
     }
 
     /// Changes what this page says of itself, and goes on to the next. See [`Space::protect`].
@@ -127,25 +193,17 @@ impl<C: Config, H: Host> Cursor<'_, '_, C, H> {
         change: impl Into<Change>,
         gather: &mut Gather<'_>,
     ) -> Result<(), Error> {
-        gather.bind(self.tree.owner)?;
-        let (page, window) = self.here()?;
-        let (change, size_lg2) = (change.into(), FormatOf::<C>::PAGE_LG2);
-        match window {
-            Some(window) if window.grants(change.to().rights) => {
-                let mut protector = self.tree.protector(change, gather, Some(size_lg2))?;
-                self.tree.ground().descend(window.table, page, &mut protector)?;
-            }
-            _ => {
-                self.tree.protect(page, size_lg2, change, gather)?;
-                self.window = None;
-            }
+        let (change, (here, page)) = (change.into(), self.here.arrived(self.held)?);
+        match here.place(change.to().rights.contains(Rights::USER)) {
+            Some(place) => self.held.tree().protect_in(place, page, change, gather)?,
+            None => self.held.change().protect(page, Self::PAGE_LG2, change, gather)?,
         }
-        self.step(page);
+        self.here = here.next(self.held);
         Ok(())
     }
 
-    /// Clears accessed or dirty bits of this page, and goes on to the next; answers with the page if
-    /// one was set. See [`Space::test_and_clear`].
+    /// Clears accessed or dirty bits of this page, says what they were, and goes on to the next; `None`
+    /// if none of them was set, or no page is there. See [`Space::test_and_clear`].
     ///
     /// # Errors
     /// As there. The cursor stays.
@@ -154,96 +212,29 @@ impl<C: Config, H: Host> Cursor<'_, '_, C, H> {
         used: Used,
         gather: &mut Gather<'_>,
     ) -> Result<Option<UsedPage>, Error> {
-        gather.bind(self.tree.owner)?;
-        let (page, window) = self.here()?;
-        let mut found = None;
-        let mut scan = self.tree.scanner(used, gather, |page| found = Some(page));
-        match window {
-            Some(window) => self.tree.ground().descend(window.table, page, &mut scan)?,
-            None => self.tree.descend(page, &mut scan)?,
-        }
-        self.step(page);
+        let (here, page) = self.here.arrived(self.held)?;
+        let (mut found, place) = (None, here.place(false));
+        self.held.tree().scan_page(place, page, used, gather, |page| found = Some(page))?;
+        self.here = here.next(self.held);
         Ok(found)
     }
 
-    /// What is mapped here. The cursor stays. See [`Space::translate`].
+    /// What is mapped here. The cursor stays. See [`View::translate`].
     ///
     /// # Errors
     /// As there.
     pub fn translate(&mut self) -> Result<Mapping, Error> {
-        let at = self.at.ok_or(Error::NoSuchAddress(VirtAddr(u64::MAX)))?;
-        if self.tree.ground().borrows(Span::around(at, 0)) {
-            return View::of(self.tree).translate(at);
+        let at = self.at().ok_or(Error::NoSuchAddress(VirtAddr(u64::MAX)))?;
+        let tree = self.held.tree();
+        match tree.base_page(at) {
+            Some(mapping) => Ok(mapping),
+            None => View::of(tree).translate(at),
         }
-        let (page, window) = self.here()?;
-        let ground = self.tree.ground();
-        let mut finder = Finder::new(at, window.map_or(u64::MAX, |window| window.granted));
-        match window {
-            Some(window) => ground.descend(window.table, page, &mut finder)?,
-            None => ground.descend(self.tree.root()?, page, &mut finder)?,
-        }
-        finder.answer
-    }
-
-    /// The page at hand, and the table for it, if there is one.
-    #[inline]
-    fn here(&mut self) -> Result<(Span, Option<Window<C>>), Error> {
-        let at = self.at.ok_or(Error::NoSuchAddress(VirtAddr(u64::MAX)))?;
-        let page = Span::around(at, FormatOf::<C>::PAGE_LG2);
-        match self.window {
-            Some(window) if window.span.contains(at) => {}
-            _ => self.window = self.enter(page)?,
-        }
-        Ok((page, self.window))
-    }
-
-    fn enter(&self, page: Span) -> Result<Option<Window<C>>, Error> {
-        self.tree.ground().admit(page)?;
-        let mut enter = Enter { path: Path::new(u64::MAX), window: None };
-        self.tree.descend(page, &mut enter)?;
-        Ok(enter.window)
-    }
-
-    #[inline]
-    fn step(&mut self, page: Span) {
-        self.at = page.last().0.checked_add(1).map(VirtAddr);
-    }
-}
-
-impl<C: Config> Window<C> {
-    #[inline]
-    fn grants(&self, rights: Rights) -> bool {
-        FormatOf::<C>::rights(self.granted).contains(rights)
     }
 }
 
 impl<C: Config, H: Host> fmt::Debug for Cursor<'_, '_, C, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cursor").field("at", &self.at).finish_non_exhaustive()
-    }
-}
-
-/// Looks for the table of the lowest level.
-struct Enter<C: Config> {
-    path: Path,
-    window: Option<Window<C>>,
-}
-
-impl<C: Config> Visitor<FormatOf<C>> for Enter<C> {
-    type Stop = Error;
-
-    fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
-        &mut self,
-        spot: &Spot<L>,
-    ) -> Result<Step, Error> {
-        if L::LEVEL.height == 0 {
-            let span = Span::around(spot.at(), L::LEVEL.reach_lg2());
-            let granted = self.path.above(0);
-            let window = |table| Window { span, table, granted };
-            self.window = spot.table.if_of::<LeafmostOf<C>>().map(window);
-        } else if let Entry::Table(_) = spot.seen.entry() {
-            self.path.down(spot);
-        }
-        Ok(Step::Into)
+        f.debug_struct("Cursor").field("at", &self.at()).finish_non_exhaustive()
     }
 }

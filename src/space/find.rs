@@ -44,7 +44,8 @@ impl<C: Config, H: Host> View<'_, C, H> {
         frame: PhysAddr,
         limits: Limits,
     ) -> Result<Option<(PhysAddr, TableAt)>, Error> {
-        let ground = Ground::<C, H>::to_look_at(host, limits);
+        let sight = Ground::<C, H>::sight(limits);
+        let ground = Ground::<C, H>::to_look_at(host, &sight);
         let mut found = Ok(None);
         with_roots(host, |list| {
             list.each(&mut |root| {

@@ -3,11 +3,14 @@
 mod begin;
 mod cursor;
 mod find;
+mod held;
 mod moves;
 mod session;
 mod setup;
 mod verbs;
 mod view;
+
+use held::{Held, Place};
 
 pub use cursor::Cursor;
 pub use session::Session;
@@ -23,6 +26,7 @@ use crate::table::{Host, RootCell, with_roots};
 use crate::walk::Half;
 use core::fmt;
 use core::marker::PhantomData;
+use core::sync::atomic::AtomicBool;
 
 /// One address space: a root, its config, its host.
 ///
@@ -58,36 +62,37 @@ use core::marker::PhantomData;
 /// ```
 #[must_use = "a space that is dropped keeps its tables; `tear_down` frees them"]
 pub struct Space<'r, C: Config, H: Host> {
-    tree: Tree<'r, C, H>,
+    held: Held<'r, C, H>,
 }
 
 impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// The host.
     pub fn host(&self) -> &H {
-        &self.tree.host
+        &self.held.tree().host
     }
 
     /// Which space this is, in what the host is told is stale.
     pub fn id(&self) -> SpaceId {
-        self.tree.cell.id()
+        self.held.tree().cell.id()
     }
 
     /// Where the root is now.
     pub fn root(&self) -> PhysAddr {
-        self.tree.cell.root().unwrap_or_default()
+        self.held.tree().cell.root().unwrap_or_default()
     }
 
     /// What the CPU can do, as far as this space is concerned.
     pub fn limits(&self) -> &Limits {
-        &self.tree.limits
+        &self.held.tree().sight.limits
     }
 
     /// What other spaces need to share the kernel half, if this is the kernel's own space.
     pub fn kernel_half(&self) -> Option<KernelHalf<'_, C::Arch>> {
-        match self.tree.half {
+        let tree = self.held.tree();
+        match tree.half {
             Half::Owner(span) => {
-                let (cell, limits) = (self.tree.cell, self.tree.limits);
-                let place = self.tree.root().map_or(0, |root| root.live().place());
+                let (cell, limits) = (tree.cell, tree.sight.limits);
+                let place = tree.root().map_or(0, |root| root.live().place());
                 Some(KernelHalf { cell, span, limits, place, arch: PhantomData })
             }
             Half::Apart | Half::Guest(_) => None,
@@ -100,8 +105,8 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// [`Error::OtherGather`] if another space has used the gather. It is dropped, and its frames stay
     /// shut.
     pub fn finish<'g>(&self, mut gather: Gather<'g>) -> Result<Flushed<'g>, Error> {
-        gather.bind(self.tree.owner)?;
-        gather.flush(&self.tree.host);
+        gather.bind(self.held.tree().owner)?;
+        gather.flush(&self.held.tree().host);
         Ok(gather.flushed())
     }
 
@@ -142,7 +147,7 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     pub fn release(mut self) -> Result<PhysAddr, (Self, Error)> {
         self.settle();
         let root = self.root();
-        let closed = match self.tree.half {
+        let closed = match self.held.tree().half {
             Half::Guest(span) => Err(Error::Shared { at: span.first() }),
             Half::Apart | Half::Owner(_) => self.close(),
         };
@@ -162,7 +167,7 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
         if let Err(error) = self.close() {
             return Err((self, error));
         }
-        let tree = &self.tree;
+        let tree = self.held.tree();
         Gather::scope(|mut gather| {
             let owner = matches!(tree.half, Half::Owner(_));
             let space = if owner { None } else { Some(tree.cell.id()) };
@@ -179,15 +184,15 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// Checks that nobody shares this space's half, and lets nobody begin to.
     fn close(&self) -> Result<(), Error> {
         let root = self.root();
-        let Half::Owner(span) = self.tree.half else {
-            self.tree.cell.set(None);
+        let Half::Owner(span) = self.held.tree().half else {
+            self.held.tree().cell.set(None);
             return Ok(());
         };
         let mut others = false;
-        with_roots(&self.tree.host, |list| {
+        with_roots(&self.held.tree().host, |list| {
             list.each(&mut |listed| others |= listed != root);
             if !others {
-                self.tree.cell.set(None);
+                self.held.tree().cell.set(None);
             }
         });
         if others { Err(Error::Shared { at: span.first() }) } else { Ok(()) }
@@ -196,12 +201,12 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// Takes the root off the list. What CPUs have noted in its leaves of the shared half goes to
     /// another root.
     fn unlist(&self, root: PhysAddr) {
-        if self.tree.half == Half::Apart {
+        if self.held.tree().half == Half::Apart {
             return;
         }
-        with_roots(&self.tree.host, |list| {
+        with_roots(&self.held.tree().host, |list| {
             list.remove(root);
-            self.tree.ground().hand_over(root, list);
+            self.held.tree().ground().hand_over(root, list);
         });
     }
 }
@@ -218,10 +223,13 @@ fn dismantle<'g, C: Config, H: Host>(
         host: &tree.host,
         cell: &cell,
         owner: tree.owner,
-        limits: tree.limits,
+        sight: tree.sight,
         names: tree.names,
         half: tree.half,
+        local: tree.local,
         self_map: tree.self_map,
+        open: tree.open,
+        strange: AtomicBool::new(true),
         limbo: Limbo::new(),
         config: PhantomData,
     };
@@ -235,8 +243,8 @@ impl<C: Config, H: Host> fmt::Debug for Space<'_, C, H> {
         f.debug_struct("Space")
             .field("arch", &<C::Arch as crate::level::Arch>::NAME)
             .field("root", &self.root())
-            .field("limits", &self.tree.limits)
-            .field("names", &self.tree.names)
+            .field("limits", &self.held.tree().sight.limits)
+            .field("names", &self.held.tree().names)
             .finish_non_exhaustive()
     }
 }

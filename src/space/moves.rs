@@ -285,12 +285,12 @@ impl<C: Config, H: Host> Space<'_, C, H> {
     /// [`Error::Refused`] if no table of this height is ever moved in such a space; and, where there is
     /// no such table, what is there, as [`Session::migrate_table`] says it.
     pub fn delimbo(&self, at: VirtAddr, height: u8) -> Result<PhysAddr, Error> {
-        let tree = &self.tree;
+        let tree = self.held.tree();
         delimbo(&tree.ground(), tree.cell, at, height)
     }
 
     /// Whether a table was moved away from `frame`, and CPUs may still be using it there.
     pub fn in_limbo(&self, frame: PhysAddr) -> bool {
-        crate::level::relocatable::<C>() && self.tree.limbo.holds(frame)
+        crate::level::relocatable::<C>() && self.held.tree().limbo.holds(frame)
     }
 }

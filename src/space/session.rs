@@ -48,7 +48,7 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// Enters relocation mode.
     pub fn enter(&mut self) -> Session<'_, 'r, C, H> {
         if relocatable::<C>() {
-            self.tree.limbo.set_interrupted(false);
+            self.held.tree().limbo.set_interrupted(false);
         }
         Session { space: self, statistics: Statistics::default(), outer: None, depth: 1 }
     }
@@ -122,7 +122,7 @@ impl<'r, C: Config, H: Host> Session<'_, 'r, C, H> {
     }
 
     pub(super) fn mover(&mut self) -> Mover<'_, C, H> {
-        let tree = &self.space.tree;
+        let tree = self.space.held.change();
         let (ground, cell, limbo) = (tree.ground(), tree.cell, &tree.limbo);
         Mover { ground, cell, limbo, statistics: &mut self.statistics }
     }
@@ -131,7 +131,7 @@ impl<'r, C: Config, H: Host> Session<'_, 'r, C, H> {
 impl<C: Config, H: Host> Drop for Session<'_, '_, C, H> {
     fn drop(&mut self) {
         // A shootdown that has panicked is not tried again while that unwinds.
-        if relocatable::<C>() && !self.space.tree.limbo.interrupted() {
+        if relocatable::<C>() && !self.space.held.tree().limbo.interrupted() {
             self.end_batch();
         }
         if let Some(outer) = &mut self.outer {

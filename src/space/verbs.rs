@@ -16,14 +16,14 @@ impl<C: Config, H: Host> Space<'_, C, H> {
     /// [`Error::OutOfMemory`] or [`Error::BadTable`] from the host's frames;
     /// [`Error::NoSuchAddress`], [`Error::Shared`] and [`Error::SelfMap`] for addresses that do not
     /// exist or are not to be mapped here.
-    #[inline]
+    #[inline(always)] // so that what is known of the page and of what it says is not asked again
     pub fn map<S: PageSize>(
         &mut self,
         page: Page<S>,
         frame: Frame<S>,
         attrs: Attrs,
     ) -> Result<(), Error> {
-        self.tree.map(page.span(), S::SIZE_LG2, frame.start(), &attrs)
+        self.held.map(page.span(), S::SIZE_LG2, frame.start(), attrs)
     }
 
     /// Maps a span to one run of memory from `start` on, with the largest pages that fit.
@@ -32,7 +32,7 @@ impl<C: Config, H: Host> Space<'_, C, H> {
     /// As [`map`](Self::map); [`Error::BadSpan`] if the span is not made of whole pages;
     /// [`Error::BadFrame`] if `start` is not on a page boundary. Nothing is mapped then.
     pub fn map_range(&mut self, span: Span, start: PhysAddr, attrs: Attrs) -> Result<(), Error> {
-        self.tree.map_range(span, start, attrs)
+        self.held.change().map_range(span, start, attrs)
     }
 
     /// Maps a span to the memory that `next` gives, run by run: it is called with the address to be
@@ -62,7 +62,7 @@ impl<C: Config, H: Host> Space<'_, C, H> {
         attrs: Attrs,
         next: impl FnMut(VirtAddr, u64) -> Option<FrameRun>,
     ) -> Result<(), Error> {
-        self.tree.map_frames(span, attrs, next)
+        self.held.change().map_frames(span, attrs, next)
     }
 
     /// Unmaps one page. If it is part of a larger one, that is split first. Tables that are empty
@@ -72,17 +72,21 @@ impl<C: Config, H: Host> Space<'_, C, H> {
     /// [`Error::NotMapped`] or [`Error::Malformed`] if there is no page; [`Error::Occupied`] if
     /// there are smaller ones; [`Error::OutOfMemory`], [`Error::BadTable`] and [`Error::TooWide`]
     /// from splitting; and those about addresses.
-    #[inline]
+    #[inline(always)] // as `map`
     pub fn unmap<'g, S: PageSize>(
         &mut self,
         page: Page<S>,
         gather: &mut Gather<'g>,
     ) -> Result<Gone<'g>, Error> {
-        self.tree.unmap(page.span(), S::SIZE_LG2, gather)
+        self.held.unmap(page.span(), S::SIZE_LG2, gather)
     }
 
     /// Unmaps all pages of a span and clears the user's own entries, and hands them to `report` in
     /// ascending order. Larger pages that it covers in part are split first; holes are well.
+    ///
+    /// Where empty tables are given back, one that serves nothing but pages of the span may go with all
+    /// that is in it: then there is a shootdown before its pages are reported. What such tables still
+    /// held when a report panics is unmapped, and is not reported any more.
     ///
     /// ```
     /// # mod simulated { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/memory.rs")); }
@@ -113,7 +117,7 @@ impl<C: Config, H: Host> Space<'_, C, H> {
         gather: &mut Gather<'g>,
         report: impl FnMut(Gone<'g>),
     ) -> Result<(), Error> {
-        self.tree.unmap_range(span, gather, report)
+        self.held.change().unmap_range(span, gather, report)
     }
 
     /// Changes what a page says of itself; accessed and dirty stay as hardware has them. If it is
@@ -144,7 +148,7 @@ impl<C: Config, H: Host> Space<'_, C, H> {
         change: impl Into<Change>,
         gather: &mut Gather<'_>,
     ) -> Result<(), Error> {
-        self.tree.protect(page.span(), S::SIZE_LG2, change.into(), gather)
+        self.held.change().protect(page.span(), S::SIZE_LG2, change.into(), gather)
     }
 
     /// Changes what all pages of a span say of themselves. Larger pages that it covers in part are
@@ -159,7 +163,7 @@ impl<C: Config, H: Host> Space<'_, C, H> {
         change: impl Into<Change>,
         gather: &mut Gather<'_>,
     ) -> Result<(), Error> {
-        self.tree.protect_range(span, change.into(), gather)
+        self.held.change().protect_range(span, change.into(), gather)
     }
 
     /// Clears accessed or dirty bits, and reports every page that had one of them set. A larger
@@ -177,7 +181,7 @@ impl<C: Config, H: Host> Space<'_, C, H> {
         gather: &mut Gather<'_>,
         report: impl FnMut(UsedPage),
     ) -> Result<(), Error> {
-        self.tree.test_and_clear(span, used, gather, report)
+        self.held.change().test_and_clear(span, used, gather, report)
     }
 
     /// Splits the huge page that holds `at` into pages of the next smaller size.
@@ -188,7 +192,7 @@ impl<C: Config, H: Host> Space<'_, C, H> {
     /// [`Error::NonPresent`] or [`Error::Malformed`] if there is no page; [`Error::OutOfMemory`] or
     /// [`Error::BadTable`] from the host's frames; and those about addresses.
     pub fn split(&mut self, at: VirtAddr, gather: &mut Gather<'_>) -> Result<(), Error> {
-        self.tree.split(at, gather)
+        self.held.change().split(at, gather)
     }
 
     /// Makes one huge page of the smaller ones that are there, if they are its pieces: frames in a
@@ -200,7 +204,7 @@ impl<C: Config, H: Host> Space<'_, C, H> {
     /// [`Error::NonPresent`] or [`Error::Malformed`] for an entry that is no page;
     /// [`Error::Occupied`] if there is one huge page already; and those about addresses and sizes.
     pub fn promote<S: PageSize>(&mut self, page: Page<S>) -> Result<(), Error> {
-        self.tree.promote(page.span(), S::SIZE_LG2)
+        self.held.change().promote(page.span(), S::SIZE_LG2)
     }
 
     /// Puts the raw entry `raw` in place of `was`, if that is still there, and answers with what was
@@ -237,6 +241,6 @@ impl<C: Config, H: Host> Space<'_, C, H> {
         raw: u64,
         gather: &mut Gather<'_>,
     ) -> Result<u64, Error> {
-        self.tree.exchange(page.span(), S::SIZE_LG2, (was, raw), gather)
+        self.held.change().exchange(page.span(), S::SIZE_LG2, (was, raw), gather)
     }
 }

@@ -2,21 +2,29 @@
 
 use super::Space;
 use crate::addr::{PhysAddr, Span, VirtAddr};
-use crate::level::{Config, Entry, Error, Format, Level, Limits, PageTableLevel};
+use crate::level::{Config, Entry, Error, Format, Level, Limits, PageTableLevel, Sight};
 use crate::map::Tree;
-use crate::table::{Host, RootCell, Table, table_lg2};
+use crate::table::{Host, NoTwins, RootCell, Table, Twins, table_lg2};
 use crate::walk::{
-    Finder, First, Ground, Mapped, Mapping, Reach, RootOf, Spot, Step, Stopped, Visitor,
+    Finder, First, Ground, Half, Mapped, Mapping, Names, Reach, RootOf, Spot, Step, Stopped,
+    Visitor,
 };
 use core::fmt;
+use core::marker::PhantomData;
 
 /// A tree to look at: that of a [`Space`], or one that is only read, like those in a crash dump.
 ///
 /// Nothing is remembered of what was visited, so a tree of any shape can be walked in constant
 /// memory: a table that names itself is a table of the next level, as it is to the MMU.
 pub struct View<'h, C, H> {
-    ground: Ground<'h, C, H>,
+    host: &'h H,
+    twins: &'h dyn Twins,
+    sight: Sight,
+    names: Names,
+    half: Half,
+    self_map: Option<usize>,
     cell: RootCell,
+    config: PhantomData<C>,
 }
 
 /// An entry, as [`View::visit`] shows it.
@@ -54,7 +62,16 @@ impl<'h, C: Config, H: Host> View<'h, C, H> {
         }
         let cell = RootCell::new();
         cell.set(Some(root));
-        Ok(Self { ground: Ground::to_look_at(host, limits), cell })
+        Ok(Self {
+            host,
+            twins: &NoTwins,
+            sight: Ground::<C, H>::sight(limits),
+            names: Names::Aliased,
+            half: Half::Apart,
+            self_map: None,
+            cell,
+            config: PhantomData,
+        })
     }
 
     /// What is mapped at an address.
@@ -70,7 +87,7 @@ impl<'h, C: Config, H: Host> View<'h, C, H> {
         }
         let mut finder = Finder::new(at, u64::MAX);
         let page = Span::around(at, 0);
-        self.reading(page, || self.ground.descend(self.root()?, page, &mut finder))?;
+        self.reading(page, || self.ground().descend(self.root()?, page, &mut finder))?;
         finder.answer
     }
 
@@ -78,11 +95,11 @@ impl<'h, C: Config, H: Host> View<'h, C, H> {
     /// meanwhile.
     #[inline]
     fn reading<R>(&self, span: Span, mut look: impl FnMut() -> R) -> R {
-        if !self.ground.borrows(span) {
+        if !self.ground().borrows(span) {
             return look();
         }
         let mut answer = None;
-        self.ground.host.read(&mut || answer = Some(look()));
+        self.ground().host.read(&mut || answer = Some(look()));
         answer.unwrap_or_else(look)
     }
 
@@ -101,25 +118,50 @@ impl<'h, C: Config, H: Host> View<'h, C, H> {
         let mut each = Each(visit);
         for half in Reach::<C::Arch>::halves().into_iter().flatten() {
             if let Some(part) = half.intersect(span) {
-                self.reading(part, || self.ground.walk(self.root()?, part, &mut each))?;
+                self.reading(part, || self.ground().walk(self.root()?, part, &mut each))?;
             }
         }
         Ok(())
     }
 
     pub(super) fn of(tree: &'h Tree<'_, C, H>) -> Self {
-        Self { ground: tree.ground(), cell: tree.cell.snapshot() }
+        let twins: &'h dyn Twins = tree.ground().twins;
+        Self {
+            host: &tree.host,
+            twins,
+            sight: tree.sight,
+            names: tree.names,
+            half: tree.half,
+            self_map: tree.self_map,
+            cell: tree.cell.snapshot(),
+            config: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn ground(&self) -> Ground<'_, C, H> {
+        Ground {
+            host: self.host,
+            twins: self.twins,
+            space: None,
+            sight: &self.sight,
+            names: self.names,
+            half: self.half,
+            local: false,
+            self_map: self.self_map,
+            config: PhantomData,
+        }
     }
 
     fn root(&self) -> Result<Table<RootOf<C>>, Error> {
-        self.ground.root(&self.cell)
+        self.ground().root(&self.cell)
     }
 
     /// The first thing mapped in a span.
     fn first(&self, span: Span) -> Result<Option<Mapped>, Error> {
         for half in Reach::<C::Arch>::halves().into_iter().flatten() {
             let Some(part) = half.intersect(span) else { continue };
-            let walk = || self.ground.walk(self.root()?, part, &mut First::new());
+            let walk = || self.ground().walk(self.root()?, part, &mut First::new());
             match self.reading(part, walk) {
                 Ok(()) => {}
                 Err(Stopped::Found(mapped)) => return Ok(Some(mapped)),
@@ -177,15 +219,23 @@ impl<T: Format, F: FnMut(&Visited) -> Step> Visitor<T> for Each<F> {
 impl<C: Config, H: Host> Space<'_, C, H> {
     /// The space, to be looked at.
     pub fn view(&self) -> View<'_, C, H> {
-        View::of(&self.tree)
+        View::of(self.held.tree())
     }
 
     /// What is mapped at an address. See [`View::translate`].
     ///
     /// # Errors
     /// As there.
-    #[inline]
+    #[inline(always)] // so that what of the answer nobody asks for is not worked out
     pub fn translate(&self, at: VirtAddr) -> Result<Mapping, Error> {
+        match self.held.tree().base_page(at) {
+            Some(mapping) => Ok(mapping),
+            None => self.translate_by_steps(at),
+        }
+    }
+
+    #[cold]
+    fn translate_by_steps(&self, at: VirtAddr) -> Result<Mapping, Error> {
         self.view().translate(at)
     }
 

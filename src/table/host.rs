@@ -84,7 +84,7 @@ pub unsafe trait Host {
     /// Where the table of 2 to the `size_lg2` bytes at `table` can be read and written. A kernel
     /// that reaches all memory always answers. `None` says that there is no such memory: a tree that
     /// names it is not adopted, and a view that comes there ends with an error. A table that was
-    /// reached once is reached until it is freed.
+    /// reached once is reached at the same place until it is freed, from every thread that has the host.
     fn reach(&self, table: PhysAddr, size_lg2: u8) -> Option<NonNull<u8>>;
 
     /// Makes every CPU drop what is stale, and returns when all have.

@@ -12,7 +12,8 @@
 //! promise given to `Space::adopt` and `View::new`. It is kept because only two kinds of words are
 //! ever written: those that name no table, and those that name what `Fresh::into_live` or `Spare::into_live` let go. A `Table` is
 //! made from nothing but a word that was read from a live table, or from a root cell; no verb keeps
-//! one after it has returned, and a cursor, which does, keeps the whole space borrowed meanwhile.
+//! one after it has returned, but for the one that a space keeps at hand, and forgets before anything
+//! can unlink or move it.
 //!
 //! No reference to live table memory exists but to one atomic word, for the time of one operation:
 //! the MMU reads and writes the same words.
@@ -34,13 +35,14 @@ pub(crate) use twins::{NoTwins, Twins};
 pub(crate) use words::Words;
 
 use crate::addr::PhysAddr;
-use crate::level::{Entry, Error, Format, Limits, PageTableLevel, Word};
+use crate::level::{Entry, Error, Format, LevelSight, PageTableLevel, Sight, Word};
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU16, Ordering};
 
 type WordOf<L> = <<L as PageTableLevel>::Format as Format>::Word;
 type AtomicOf<L> = <WordOf<L> as Word>::Atomic;
-type PlainOf<L> = <WordOf<L> as Word>::Plain;
+/// A word of a table that is private.
+pub(crate) type PlainOf<L> = <WordOf<L> as Word>::Plain;
 
 /// The size of a table of this level is 2 to this.
 pub(crate) const fn table_lg2<L: PageTableLevel>() -> u8 {
@@ -62,12 +64,18 @@ impl<L> Clone for Table<L> {
 impl<L> Copy for Table<L> {}
 
 /// An entry as it was read from a live table.
-#[derive(Clone, Copy)]
 pub(crate) struct Seen<L> {
     pub(crate) raw: u64,
-    entry: Entry,
+    sight: LevelSight,
     read_from: PhantomData<L>,
 }
+
+impl<L> Clone for Seen<L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<L> Copy for Seen<L> {}
 
 impl<L: PageTableLevel> Table<L> {
     /// The table at `frame`.
@@ -88,6 +96,12 @@ impl<L: PageTableLevel> Table<L> {
         // SAFETY: by the contract of `Twins`, `old` is a table of this level, not freed yet.
         let twin = unsafe { Words::at(host, old) }?;
         Ok(Self { twin: Some(twin), ..self })
+    }
+
+    /// The table, if it is known that no copy of it is in limbo.
+    #[inline]
+    pub(crate) fn alone(self) -> Self {
+        Self { twin: None, ..self }
     }
 
     /// The words that new walks come to.
@@ -122,10 +136,10 @@ impl<L: PageTableLevel> Table<L> {
         self.live.load(index)
     }
 
-    /// Reads and decodes an entry of the live words.
+    /// Reads an entry of the live words, to be decoded.
     #[inline]
-    pub(crate) fn see(self, index: usize, limits: &Limits) -> Seen<L> {
-        self.live.see(index, limits)
+    pub(crate) fn see(self, index: usize, sight: &Sight) -> Seen<L> {
+        self.live.see(index, sight)
     }
 
     /// The host's count of the table's used entries, where it keeps one.
@@ -161,6 +175,16 @@ impl<L: PageTableLevel> Table<L> {
         }
     }
 
+    /// The used entry at `index` became empty: whether it was the last one. Without a count that is
+    /// looked for, if `look` says so.
+    #[inline(always)]
+    pub(crate) fn one_less_at<H: Host>(self, index: usize, host: &H, look: bool) -> bool {
+        let Some(count) = self.count(host) else { return look && self.looks_empty(index) };
+        let last = count.load(Ordering::Relaxed) == 1;
+        count.store(count.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+        last
+    }
+
     /// Counts again from the entries themselves.
     pub(crate) fn recount<H: Host>(self, host: &H) {
         if let Some(count) = self.count(host) {
@@ -173,11 +197,22 @@ impl<L: PageTableLevel> Table<L> {
     /// one after the other, the next one still there answers at once.
     #[inline]
     pub(crate) fn is_empty<H: Host>(self, host: &H, near: usize) -> bool {
-        if let Some(count) = self.count(host) {
-            return count.load(Ordering::Relaxed) == 0;
+        match self.count(host) {
+            Some(count) => count.load(Ordering::Relaxed) == 0,
+            None => self.looks_empty(near),
         }
-        let after = (1..=L::LEVEL.entries()).map(|step| near.wrapping_add(step));
-        self.load(near.wrapping_sub(1)) == 0 && after.into_iter().all(|index| self.load(index) == 0)
+    }
+
+    #[inline]
+    fn looks_empty(self, near: usize) -> bool {
+        let beside = self.load(near.wrapping_sub(1)) | self.load(near.wrapping_add(1));
+        beside == 0 && self.looks_empty_after(near)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn looks_empty_after(self, near: usize) -> bool {
+        (1..=L::LEVEL.entries()).all(|step| self.load(near.wrapping_add(step)) == 0)
     }
 }
 
@@ -185,13 +220,40 @@ impl<L: PageTableLevel> Seen<L> {
     /// What it says.
     #[inline]
     pub(crate) fn entry(&self) -> Entry {
-        self.entry
+        self.sight.decode::<L>(self.raw)
+    }
+
+    /// The frame of a leaf, if it is one at a glance.
+    #[inline]
+    pub(crate) fn leaf(&self) -> Option<PhysAddr> {
+        let leaf = self.sight.is_leaf::<L>(self.raw);
+        leaf.then(|| L::Format::address(L::LEVEL, true, self.raw))
+    }
+
+    /// The same of one that is not global.
+    #[inline]
+    pub(crate) fn local_leaf(&self) -> Option<PhysAddr> {
+        let leaf = self.sight.is_local_leaf::<L>(self.raw);
+        leaf.then(|| L::Format::address(L::LEVEL, true, self.raw))
+    }
+
+    /// The table that the entry names, if that is all that it says: it takes no rights away (but those
+    /// of user mode, where `user` does not ask for them), and no copy of the table is in limbo.
+    #[inline]
+    pub(crate) fn plain_below<H: Host>(
+        &self,
+        host: &H,
+        user: bool,
+    ) -> Result<Option<Table<L::Below>>, Error> {
+        let Some(frame) = self.sight.plain_table::<L>(self.raw, user) else { return Ok(None) };
+        // SAFETY: as in `below`: by the contract of `Format::glance`, this is what `entry` says.
+        unsafe { Table::at(host, frame) }.map(Some)
     }
 
     /// The table that the entry names, if it names one.
     #[inline]
     pub(crate) fn below<H: Host>(&self, host: &H) -> Result<Option<Table<L::Below>>, Error> {
-        match self.entry {
+        match self.entry() {
             Entry::Table(frame) => {
                 // SAFETY: `Seen` is made by `Table::see` alone, so a live table of level `L` names
                 // `frame` as a table; by this room's invariant it is one, of the level below.

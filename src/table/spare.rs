@@ -1,7 +1,7 @@
 //! Frames that are to become tables.
 
 use super::{AtomicOf, Host, Table, Words, give_back, table_lg2};
-use crate::addr::{PhysAddr, VirtAddr, low_bits};
+use crate::addr::{PhysAddr, VirtAddr};
 use crate::level::{Error, Format, PageTableLevel, Request};
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -17,20 +17,16 @@ pub(crate) struct Spare<'h, L: PageTableLevel, H: Host> {
 }
 
 impl<'h, L: PageTableLevel, H: Host> Spare<'h, L, H> {
-    /// Asks the host for a frame with addresses of at most `phys_bits`.
+    /// Asks the host for a frame with addresses of at most `highest`.
+    #[inline]
     pub(crate) fn new(
         host: &'h H,
-        phys_bits: u8,
+        highest: PhysAddr,
         node: Option<u32>,
         serving: VirtAddr,
     ) -> Result<Self, Error> {
-        let request = Request {
-            height: L::LEVEL.height,
-            size_lg2: table_lg2::<L>(),
-            highest: PhysAddr(low_bits(phys_bits)),
-            node,
-            serving,
-        };
+        let request =
+            Request { height: L::LEVEL.height, size_lg2: table_lg2::<L>(), highest, node, serving };
         let frame = host.allocate(&request).ok_or(Error::OutOfMemory(request))?;
         match accept::<L, H>(host, frame, &request) {
             Some(first) => Ok(Self { host, frame, first, level: PhantomData }),
@@ -78,17 +74,18 @@ impl<L: PageTableLevel, H: Host> Drop for Spare<'_, L, H> {
 }
 
 /// Where a frame is reached, if it keeps to the request.
+#[inline]
 fn accept<L: PageTableLevel, H: Host>(
     host: &H,
     frame: PhysAddr,
     request: &Request,
 ) -> Option<NonNull<u8>> {
-    let last = frame.0.checked_add(low_bits(request.size_lg2))?;
     // A word that names frame 0 could be zero but for its present bits, and look empty when staged.
-    let nowhere = frame.0 == 0 || !frame.is_aligned(request.size_lg2);
+    let nowhere = frame.0 == 0 || !frame.is_aligned(table_lg2::<L>());
     let elsewhere =
         request.node.is_some() && host.node(frame).is_some_and(|node| request.node != Some(node));
-    if nowhere || last > request.highest.0 || elsewhere {
+    // The highest address ends a run of a table's size: an aligned frame is below it as a whole.
+    if nowhere || elsewhere || frame.0 > request.highest.0 {
         return None;
     }
     host.reach(frame, request.size_lg2).filter(|first| first.cast::<AtomicOf<L>>().is_aligned())

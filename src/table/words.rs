@@ -2,7 +2,7 @@
 
 use super::{AtomicOf, Host, Seen, WordOf, table_lg2};
 use crate::addr::PhysAddr;
-use crate::level::{Error, Format, Limits, PageTableLevel, Word};
+use crate::level::{Error, PageTableLevel, Sight, Word};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -18,6 +18,12 @@ impl<L> Clone for Words<L> {
     }
 }
 impl<L> Copy for Words<L> {}
+
+// SAFETY: everybody touches the words by atomic accesses, the MMU included. Whether their memory can be
+// reached from another thread is for the host to say, by being `Send` itself: it goes where they go.
+unsafe impl<L> Send for Words<L> {}
+// SAFETY: as above.
+unsafe impl<L> Sync for Words<L> {}
 
 impl<L: PageTableLevel> Words<L> {
     /// The words at `frame`.
@@ -68,12 +74,10 @@ impl<L: PageTableLevel> Words<L> {
         self.with(index, WordOf::<L>::load)
     }
 
-    /// Reads and decodes an entry.
+    /// Reads an entry, to be decoded.
     #[inline]
-    pub(crate) fn see(self, index: usize, limits: &Limits) -> Seen<L> {
-        let raw = self.load(index);
-        let entry = L::Format::decode(L::LEVEL, raw, limits);
-        Seen { raw, entry, read_from: PhantomData }
+    pub(crate) fn see(self, index: usize, sight: &Sight) -> Seen<L> {
+        Seen { raw: self.load(index), sight: sight.of::<L>(), read_from: PhantomData }
     }
 
     /// Writes over an entry that is not present, and so is not written by hardware.
@@ -105,13 +109,38 @@ impl<L: PageTableLevel> Words<L> {
             if set == 0 {
                 return WordOf::<L>::fetch_and(word, !clear);
             }
-            let mut was = WordOf::<L>::load(word);
-            loop {
-                match WordOf::<L>::compare_exchange(word, was, (was & !clear) | set) {
-                    Ok(was) => return was,
-                    Err(now) => was = now,
-                }
-            }
+            exchanged::<L>(word, WordOf::<L>::load(word), clear, set)
         })
+    }
+
+    /// Clears and sets bits of an entry that said `was` a moment ago, and tells what it said then.
+    #[inline(always)]
+    pub(crate) fn modify_from(self, index: usize, was: u64, clear: u64, set: u64) -> u64 {
+        self.with(index, |word| exchanged::<L>(word, was, clear, set))
+    }
+}
+
+#[inline(always)]
+fn exchanged<L: PageTableLevel>(word: &AtomicOf<L>, was: u64, clear: u64, set: u64) -> u64 {
+    match WordOf::<L>::compare_exchange(word, was, (was & !clear) | set) {
+        Ok(was) => was,
+        Err(now) => exchanged_later::<L>(word, now, clear, set),
+    }
+}
+
+/// The same, for an entry to which hardware writes just now.
+#[cold]
+#[inline(never)]
+fn exchanged_later<L: PageTableLevel>(
+    word: &AtomicOf<L>,
+    mut was: u64,
+    clear: u64,
+    set: u64,
+) -> u64 {
+    loop {
+        match WordOf::<L>::compare_exchange(word, was, (was & !clear) | set) {
+            Ok(was) => return was,
+            Err(now) => was = now,
+        }
     }
 }

@@ -30,7 +30,7 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
                 return self.see_both(table, twin, index, whole);
             }
         }
-        let seen = table.see(index, &self.limits);
+        let seen = table.see(index, self.sight);
         if L::LEVEL.maps && self.in_every_root::<L>(whole) {
             return self.used_anywhere(table, index, seen);
         }
@@ -43,8 +43,8 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
-        let noted = twin.see(index, &self.limits);
-        let mut seen = table.see(index, &self.limits);
+        let noted = twin.see(index, self.sight);
+        let mut seen = table.see(index, self.sight);
         if matches!(seen.entry(), Entry::Leaf(_)) && seen.entry() == noted.entry() {
             seen.raw |= noted.raw & used_bits::<L>();
         }
@@ -188,7 +188,7 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
         let old: Option<Table<RootOf<C>>> = listed(self.host, root);
         let (Some(heir), Some(old), Some(half)) = (heir, old, self.half.span()) else { return };
         for (whole, _) in Slots::<RootOf<C>>::of(half).filter(|_| level.maps) {
-            let seen = old.see(level.index(whole.first()), &self.limits);
+            let seen = old.see(level.index(whole.first()), self.sight);
             if let Entry::Leaf(_) = seen.entry() {
                 let noted = seen.raw & used_bits::<RootOf<C>>();
                 heir.live().modify(level.index(whole.first()), 0, noted);

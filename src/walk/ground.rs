@@ -2,7 +2,9 @@
 
 use super::{FormatOf, Reach, RootOf, Spot};
 use crate::addr::Span;
-use crate::level::{Arch, Config, Error, Format, Limits, PageTableLevel, SpaceId, relocatable};
+use crate::level::{
+    Arch, Config, Error, Format, Limits, PageTableLevel, Sight, SpaceId, relocatable,
+};
 use crate::table::{Host, NoTwins, RootCell, Seen, Table, Twins};
 
 /// How many names the tables of an adopted tree have.
@@ -43,10 +45,12 @@ pub(crate) struct Ground<'h, C, H> {
     pub(crate) twins: &'h dyn Twins,
     /// Which space it is; `None` for a tree that is only looked at.
     pub(crate) space: Option<SpaceId>,
-    pub(crate) limits: Limits,
+    pub(crate) sight: &'h Sight,
     pub(crate) names: Names,
     /// The half that the roots on the host's list have in common.
     pub(crate) half: Half,
+    /// Whether what changes is stale at its own addresses and in this space alone.
+    pub(crate) local: bool,
     /// The root entry that names the root: no walk goes there.
     pub(crate) self_map: Option<usize>,
     pub(crate) config: core::marker::PhantomData<C>,
@@ -65,15 +69,21 @@ impl<'h, C: Config, H: Host> Ground<'h, C, H> {
         L::LEVEL.height == <RootOf<C> as PageTableLevel>::LEVEL.height
     }
 
+    /// How the entries of a tree that is only looked at are to be read.
+    pub(crate) fn sight(limits: Limits) -> Sight {
+        Sight::new::<RootOf<C>>(C::Arch::LIMITS.narrowed(limits))
+    }
+
     /// A tree that nobody changes, and that is only looked at.
-    pub(crate) fn to_look_at(host: &'h H, limits: Limits) -> Self {
+    pub(crate) fn to_look_at(host: &'h H, sight: &'h Sight) -> Self {
         Self {
             host,
             twins: &NoTwins,
             space: None,
-            limits: C::Arch::LIMITS.narrowed(limits),
+            sight,
             names: Names::Aliased,
             half: Half::Apart,
+            local: false,
             self_map: None,
             config: core::marker::PhantomData,
         }

@@ -7,6 +7,7 @@
 mod copies;
 mod ground;
 mod names;
+mod open;
 mod reach;
 mod read;
 
@@ -14,8 +15,9 @@ pub(crate) use copies::used_bits;
 pub use ground::Names;
 pub(crate) use ground::{Ground, Half};
 pub(crate) use names::Name;
+pub(crate) use open::Open;
 pub(crate) use reach::Reach;
-pub(crate) use read::{Finder, First, Path, Stopped};
+pub(crate) use read::{Finder, First, Stopped};
 pub use read::{Mapped, Mapping};
 
 use crate::addr::{Span, VirtAddr};
@@ -43,34 +45,45 @@ pub(crate) struct Spot<L> {
     pub(crate) seen: Seen<L>,
 }
 
+impl<L> Clone for Spot<L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<L> Copy for Spot<L> {}
+
 impl<L> Spot<L> {
     /// The first address that the walk is about here.
     pub(crate) fn at(&self) -> VirtAddr {
         self.part.first()
     }
-
-    /// Whether the walk is about all of it.
-    pub(crate) fn covered(&self) -> bool {
-        self.part == self.whole
-    }
 }
 
 impl<L: PageTableLevel> Spot<L> {
-    /// What is here, as an error says it: what was there, not what was asked for.
-    #[cold]
-    pub(crate) fn in_the_way(&self) -> Error {
-        let at = self.at();
-        let found = match self.seen.entry() {
-            Entry::Empty => return Error::NotMapped { at, size_lg2: L::LEVEL.span_lg2 },
-            Entry::Malformed(raw) => return Error::Malformed { at, height: L::LEVEL.height, raw },
-            Entry::NonPresent(raw) => Found::NonPresent { raw },
-            Entry::Table(table) => {
-                Found::Table { table, height: L::LEVEL.height.saturating_sub(1) }
-            }
-            Entry::Leaf(frame) => Found::Leaf { frame, size_lg2: L::LEVEL.span_lg2 },
-        };
-        Error::Occupied { at, found }
+    /// Whether the walk is about all of it. (A verb is about whole base pages.)
+    #[inline]
+    pub(crate) fn covered(&self) -> bool {
+        L::LEVEL.height == 0 || self.part == self.whole
     }
+
+    /// What is here, as an error says it: what was there, not what was asked for.
+    #[inline(always)] // so that the spot itself need not be in memory
+    pub(crate) fn in_the_way(&self) -> Error {
+        in_the_way(self.at(), self.seen)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn in_the_way<L: PageTableLevel>(at: VirtAddr, seen: Seen<L>) -> Error {
+    let found = match seen.entry() {
+        Entry::Empty => return Error::NotMapped { at, size_lg2: L::LEVEL.span_lg2 },
+        Entry::Malformed(raw) => return Error::Malformed { at, height: L::LEVEL.height, raw },
+        Entry::NonPresent(raw) => Found::NonPresent { raw },
+        Entry::Table(table) => Found::Table { table, height: L::LEVEL.height.saturating_sub(1) },
+        Entry::Leaf(frame) => Found::Leaf { frame, size_lg2: L::LEVEL.span_lg2 },
+    };
+    Error::Occupied { at, found }
 }
 
 /// Where a walk goes after an entry.
@@ -86,6 +99,15 @@ pub enum Step {
 pub(crate) trait Visitor<F: Format> {
     /// What ends the walk early.
     type Stop: From<Error>;
+
+    /// Comes to the pages of `rest` in a table of the lowest level that has no copy in limbo, and may
+    /// deal with ordinary leaves from the first on. Answers how many it has dealt with; the others are
+    /// shown to it one by one.
+    #[inline(always)]
+    fn leaves<L: PageTableLevel<Format = F>>(&mut self, table: Table<L>, rest: Span) -> usize {
+        let _ = (table, rest);
+        0
+    }
 
     /// Comes by an entry, on the way down.
     fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<L>) -> Result<Step, Self::Stop>;
@@ -111,14 +133,53 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
         L: PageTableLevel<Format = FormatOf<C>>,
         V: Visitor<FormatOf<C>>,
     {
-        for (whole, part) in Slots::<L>::of(span) {
-            self.visit::<L, V>(table, whole, part, v, Self::walk::<L::Below, V>)?;
+        let mut slots = Slots::<L>::of(span);
+        loop {
+            if L::LEVEL.height == 0 && !Self::is_root::<L>() && table.twin().is_none() {
+                if let Some(rest) = slots.rest() {
+                    slots.skip_over(v.leaves(table, rest));
+                }
+            }
+            let Some((whole, part)) = slots.next() else { return Ok(()) };
+            let index = L::LEVEL.index(whole.first());
+            self.visit::<L, V>(table, index, (whole, part), v, Self::walk::<L::Below, V>)?;
         }
-        Ok(())
+    }
+
+    /// The table of the lowest level that serves `at`, if only plain entries lead there from `table`,
+    /// and what of `granted` these grant. `None` may mean anything else: it is to be looked at.
+    #[inline(always)] // so that nothing of the hot path goes through memory
+    pub(crate) fn straight<L>(
+        &self,
+        table: Table<L>,
+        at: VirtAddr,
+        granted: u64,
+    ) -> Option<(Table<LeafmostOf<C>>, u64)>
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        if L::LEVEL.height == 0 {
+            // A root of this height may have a twin.
+            return if Self::is_root::<L>() { None } else { Some((table.if_of()?, granted)) };
+        }
+        let seen = table.see(L::LEVEL.index(at), self.sight);
+        let below = seen.plain_below(self.host, false).ok()??;
+        self.straight(below, at, granted & L::Format::grants(L::LEVEL, seen.raw))
+    }
+
+    /// Visits the entry for one base page in the table of the lowest level that serves it.
+    #[inline(always)] // as above
+    pub(crate) fn page<V: Visitor<FormatOf<C>>>(
+        &self,
+        table: Table<LeafmostOf<C>>,
+        index: usize,
+        page: Span,
+        v: &mut V,
+    ) -> Result<(), V::Stop> {
+        self.visit::<LeafmostOf<C>, V>(table, index, (page, page), v, |_, _, _, _| Ok(()))
     }
 
     /// Visits the entries that stand for the first byte of `part`, from the root down.
-    #[inline]
     pub(crate) fn descend<L, V>(
         &self,
         table: Table<L>,
@@ -131,15 +192,16 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
     {
         let whole = Span::around(part.first(), L::LEVEL.span_lg2);
         let part = part.intersect(whole).unwrap_or(whole);
-        self.visit::<L, V>(table, whole, part, v, Self::descend::<L::Below, V>)
+        let index = L::LEVEL.index(whole.first());
+        self.visit::<L, V>(table, index, (whole, part), v, Self::descend::<L::Below, V>)
     }
 
-    #[inline]
+    #[inline(always)] // the visitor's part of it is what counts
     fn visit<L, V>(
         &self,
         table: Table<L>,
-        whole: Span,
-        part: Span,
+        index: usize,
+        (whole, part): (Span, Span),
         v: &mut V,
         go_on: impl FnOnce(&Self, Table<L::Below>, Span, &mut V) -> Result<(), V::Stop>,
     ) -> Result<(), V::Stop>
@@ -147,7 +209,6 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
         L: PageTableLevel<Format = FormatOf<C>>,
         V: Visitor<FormatOf<C>>,
     {
-        let index = L::LEVEL.index(whole.first());
         if Self::is_root::<L>() && self.self_map == Some(index) {
             return Ok(());
         }
@@ -165,14 +226,38 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
 /// The entries of one table that stand for the bytes of a span, in order: all that each stands for,
 /// and what of it is in the span.
 pub(crate) struct Slots<L> {
-    rest: Option<Span>,
+    /// The first address of what is left.
+    at: VirtAddr,
+    last: VirtAddr,
+    left: u64,
     level: core::marker::PhantomData<L>,
 }
 
 impl<L: PageTableLevel> Slots<L> {
+    /// The span lies inside what one table stands for.
     #[inline]
     pub(crate) fn of(span: Span) -> Self {
-        Self { rest: Some(span), level: core::marker::PhantomData }
+        let (at, last) = (span.first(), span.last());
+        let further = last.0.wrapping_sub(at.align_down(L::LEVEL.span_lg2).0);
+        let left = further.wrapping_shr(L::LEVEL.span_lg2.into()).saturating_add(1);
+        Self { at, last, left, level: core::marker::PhantomData }
+    }
+
+    /// The bytes that are left.
+    #[inline]
+    fn rest(&self) -> Option<Span> {
+        if self.left == 0 { None } else { Span::inclusive(self.at, self.last) }
+    }
+
+    /// Leaves out the next `count`.
+    #[inline]
+    pub(crate) fn skip_over(&mut self, count: usize) {
+        let count = (count as u64).min(self.left);
+        if count != 0 {
+            self.left = self.left.wrapping_sub(count);
+            let bytes = count.wrapping_shl(L::LEVEL.span_lg2.into());
+            self.at = VirtAddr(self.at.align_down(L::LEVEL.span_lg2).0.wrapping_add(bytes));
+        }
     }
 }
 
@@ -181,10 +266,10 @@ impl<L: PageTableLevel> Iterator for Slots<L> {
 
     #[inline]
     fn next(&mut self) -> Option<(Span, Span)> {
-        let rest = self.rest?;
-        let whole = Span::around(rest.first(), L::LEVEL.span_lg2);
-        let next = whole.last().0.checked_add(1).map(VirtAddr);
-        self.rest = next.and_then(|next| Span::inclusive(next, rest.last()));
-        Some((whole, rest.intersect(whole)?))
+        self.left = self.left.checked_sub(1)?;
+        let whole = Span::around(self.at, L::LEVEL.span_lg2);
+        let part = whole.cut(self.at, self.last);
+        self.at = VirtAddr(whole.last().0.wrapping_add(1));
+        Some((whole, part))
     }
 }

@@ -23,6 +23,25 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// The page at `at` whose leaf of level `L` is `raw`, below entries that grant `granted`.
+    #[inline]
+    pub(crate) fn of<L: PageTableLevel>(
+        at: VirtAddr,
+        frame: PhysAddr,
+        raw: u64,
+        granted: u64,
+    ) -> Self {
+        let grants = L::Format::grants(L::LEVEL, raw) & granted;
+        Self {
+            at,
+            frame,
+            size_lg2: L::LEVEL.span_lg2,
+            attrs: L::Format::attrs(L::LEVEL, raw),
+            effective: L::Format::rights(grants),
+            raw,
+        }
+    }
+
     /// Where the byte at `at`, a byte of this page, is in physical memory.
     ///
     /// ```
@@ -119,15 +138,8 @@ impl Path {
             Entry::NonPresent(_) => Some(Mapped::NonPresent { at, size_lg2, raw }),
             Entry::Malformed(_) => Some(Mapped::Malformed { at, size_lg2, raw }),
             Entry::Leaf(frame) => {
-                let grants = L::Format::grants(L::LEVEL, raw) & self.above(L::LEVEL.height);
-                Some(Mapped::Page(Mapping {
-                    at,
-                    frame,
-                    size_lg2,
-                    attrs: L::Format::attrs(L::LEVEL, raw),
-                    effective: L::Format::rights(grants),
-                    raw,
-                }))
+                let granted = self.above(L::LEVEL.height);
+                Some(Mapped::Page(Mapping::of::<L>(at, frame, raw, granted)))
             }
         }
     }

@@ -3,8 +3,8 @@
 //! or 512 built in fails on it.
 
 use pgtable::{
-    Above, Arch, Attrs, Entry, Feature, Fields, Format, Last, Level, Limits, MemoryType, PhysAddr,
-    Rights,
+    Above, Arch, Attrs, Entry, Feature, Fields, Format, Glance, Last, Level, Limits, MemoryType,
+    PhysAddr, Rights,
 };
 
 #[derive(Debug)]
@@ -60,6 +60,21 @@ unsafe impl Format for OddFormat {
             return Entry::Malformed(raw);
         }
         Entry::Table(PhysAddr(raw & TABLE_ADDRESS))
+    }
+
+    fn glance(level: Level, leaf: bool, limits: &Limits) -> Glance {
+        let above = ADDRESS & !((1u64 << limits.phys_bits) - 1);
+        if leaf {
+            let low = ADDRESS & ((1 << level.span_lg2) - 1);
+            let want = VALID | LEAF;
+            return Glance { mask: want | above | low | !LEAF_BITS, want };
+        }
+        let free = USER | (TABLE_ADDRESS & !above);
+        Glance { mask: !free, want: VALID }
+    }
+
+    fn address(_: Level, leaf: bool, raw: u64) -> PhysAddr {
+        PhysAddr(raw & if leaf { ADDRESS } else { TABLE_ADDRESS })
     }
 
     fn leaf(_: Level, frame: PhysAddr, attrs: &Attrs) -> Result<u64, Feature> {

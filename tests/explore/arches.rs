@@ -4,7 +4,7 @@ use super::search::Explore;
 use pgtable::arch::x86::{PaeWord, X86_32, X86_64, X86Legacy, X86Long, X86Pae};
 use pgtable::model::{self, Mode};
 use pgtable::{
-    Above, Arch, Attrs, Entry, Feature, Fields, Format, Last, Level, Limits, PageSize,
+    Above, Arch, Attrs, Entry, Feature, Fields, Format, Glance, Last, Level, Limits, PageSize,
     PageTableLevel, PhysAddr, Reload, Rights, SteppedFormat, Strategy,
 };
 
@@ -22,6 +22,12 @@ unsafe impl Format for Small {
     const TWIN: u64 = X86Long::TWIN;
     fn decode(level: Level, raw: u64, limits: &Limits) -> Entry {
         X86Long::decode(level, raw, limits)
+    }
+    fn glance(level: Level, leaf: bool, limits: &Limits) -> Glance {
+        X86Long::glance(level, leaf, limits)
+    }
+    fn address(level: Level, leaf: bool, raw: u64) -> PhysAddr {
+        X86Long::address(level, leaf, raw)
     }
     fn leaf(level: Level, frame: PhysAddr, attrs: &Attrs) -> Result<u64, Feature> {
         X86Long::leaf(level, frame, attrs)

@@ -91,6 +91,21 @@ impl Explorer {
         self.stage.frames[frame] = Frame::Table(height);
     }
 
+    /// A table is one no more, and the crate may read it once again, plainly: word by word it gets what
+    /// is there now, after all that CPUs may do before it.
+    pub(crate) fn export(&mut self, table: u64) {
+        let frame = table_frame(table).unwrap();
+        let (entries, word) = (self.stage.entries, self.stage.word);
+        for index in 0..entries {
+            let raw = self.step(frame * entries + index, WordAccess::Load);
+            let offset = frame * 4096 + index * usize::try_from(word).unwrap();
+            let (place, shift) = (&self.raw[offset / 8], offset % 8 * 8);
+            let rest =
+                if word == 8 { 0 } else { place.load(Ordering::SeqCst) & !(0xffff_ffff << shift) };
+            place.store(rest | raw << shift, Ordering::SeqCst);
+        }
+    }
+
     /// CPUs come on, and load the root.
     pub(crate) fn power_on(&mut self, cpus: &[KeepingCpu]) {
         let root = self.stage.root().unwrap();

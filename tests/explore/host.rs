@@ -42,6 +42,13 @@ unsafe impl Host for Kernel {
     fn table_made(&self, table: PhysAddr, height: u8) {
         step(|explorer| explorer.import(table.0, height));
     }
+
+    fn table_gone(&self, table: PhysAddr, height: u8) {
+        // Those above are not read again.
+        if height == 0 {
+            step(|explorer| explorer.export(table.0));
+        }
+    }
 }
 
 /// For a CPU that reads nothing yet.
