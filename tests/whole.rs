@@ -17,6 +17,13 @@ use pgtable::{
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// Each table that can goes whole, be it the only one.
+enum Whole {}
+impl Config for Whole {
+    type Arch = X86_64;
+    const UNMAP_WHOLE_FROM: u64 = 1;
+}
+
 /// What one table of the lowest level serves.
 const TABLE: u64 = 1 << 21;
 const START: u64 = 1 << 30;
@@ -26,7 +33,7 @@ fn tables(count: u64) -> Span {
 }
 
 /// So many whole tables, to frames that make no larger page.
-fn filled<'r, H: Host>(host: H, cell: &'r RootCell, count: u64) -> Space<'r, X86_64, H> {
+fn filled<'r, H: Host>(host: H, cell: &'r RootCell, count: u64) -> Space<'r, Whole, H> {
     let mut space = space(host, cell);
     space.map_range(tables(count), PhysAddr(0x1_0000_1000), Attrs::DATA).unwrap();
     space
@@ -89,7 +96,7 @@ fn the_shootdown_comes_first() {
 #[test]
 fn what_is_in_them_is_told_in_order() {
     let (memory, cell) = (Memory::with(0x10_0000, 16 << 20, true), RootCell::new());
-    let mut space = space::<X86_64, _>(&memory, &cell);
+    let mut space = space::<Whole, _>(&memory, &cell);
     // More tables than one gather holds, some of them of every kind.
     let tables = 2 * Gather::MAX_TABLES as u64 + 3;
     let (first, last) = (START - 0x3000, START + tables * TABLE + 0x2fff);
@@ -150,7 +157,7 @@ fn a_huge_page_comes_in_its_turn() {
 fn the_kernels_half_goes_page_by_page() {
     let (memory, cell) = (Memory::new(), RootCell::new());
     let setup = Setup::new().kernel(upper_half::<X86_64>());
-    let mut kernel = Space::<X86_64, _>::new(&memory, &cell, setup).unwrap();
+    let mut kernel = Space::<Whole, _>::new(&memory, &cell, setup).unwrap();
     let top = Span::new(VirtAddr(0xffff_8000_0000_0000), TABLE).unwrap();
     kernel.map_range(top, PhysAddr(0x1_0000_1000), Attrs::DATA).unwrap();
     flushing(&mut kernel, |kernel, gather| {
@@ -169,6 +176,7 @@ fn tables_that_stay() {
     impl Config for Keeps {
         type Arch = X86_64;
         const FREE_EMPTY_TABLES: bool = false;
+        const UNMAP_WHOLE_FROM: u64 = 1;
     }
     let (memory, cells) = (Memory::new(), [const { RootCell::new() }; 2]);
     let mut space = filled(&memory, &cells[0], 1);
@@ -194,14 +202,14 @@ fn global_pages_are_stale_everywhere() {
     let (memory, cell) = (Memory::new(), RootCell::new());
     let mut space = filled(&memory, &cell, 1);
     let global = VirtAddr(START + 0x5000);
-    let told = |space: &mut Space<'_, X86_64, _>| {
+    let told = |space: &mut Space<'_, Whole, _>| {
         flushing(space, |space, gather| space.unmap_range(tables(1), gather, drop).unwrap());
         let told = memory.stale();
         (told.iter().any(Stale::global), told.last().unwrap().space())
     };
     assert_eq!(told(&mut space), (false, Some(space.id())));
     // Mapped, made global, and put there by hand: each by itself is enough.
-    let how: [fn(&mut Space<'_, X86_64, &Memory>); 3] = [
+    let how: [fn(&mut Space<'_, Whole, &Memory>); 3] = [
         |space| {
             let attrs = Attrs::DATA.with_global(true);
             space.map(page(START + 0x5000), frame(0x9000), attrs).unwrap();
@@ -221,7 +229,7 @@ fn global_pages_are_stale_everywhere() {
     ];
     for make in how {
         let (memory, cell) = (Memory::new(), RootCell::new());
-        let mut space = common::x86::space::<X86_64, _>(&memory, &cell);
+        let mut space = common::x86::space::<Whole, _>(&memory, &cell);
         make(&mut space);
         assert!(space.translate(global).unwrap().attrs.global);
         flushing(&mut space, |space, gather| {
@@ -244,7 +252,7 @@ fn malformed_entries_stay() {
     limits.phys_bits = 48;
     let setup = Setup::new().limits(limits);
     // SAFETY: the tree was made for this host, and given up.
-    let mut space = unsafe { Space::<X86_64, _>::adopt(&memory, &cell, root, setup) }.unwrap();
+    let mut space = unsafe { Space::<Whole, _>::adopt(&memory, &cell, root, setup) }.unwrap();
     let mut told = Vec::new();
     flushing(&mut space, |space, gather| {
         let report = |gone: Gone<'_>| {
@@ -271,7 +279,7 @@ fn a_table_with_another_name_stays() {
     memory.set_bits(directory + 8, 3, memory.read(directory, 3));
     let setup = Setup::new().names(Names::Aliased);
     // SAFETY: the tree was made for this host, and given up.
-    let mut space = unsafe { Space::<X86_64, _>::adopt(&memory, &cell, root, setup) }.unwrap();
+    let mut space = unsafe { Space::<Whole, _>::adopt(&memory, &cell, root, setup) }.unwrap();
     flushing(&mut space, |space, gather| {
         space.unmap_range(tables(1), gather, drop).unwrap();
     });
@@ -333,5 +341,38 @@ fn what_was_told_before_a_panic_is_stale() {
         assert_eq!(told.len(), 5);
         assert!(told.iter().all(|&at| spans.clone().any(|span| span.contains(at))), "{stale:?}");
         assert!(spans.all(|span| span.first() >= VirtAddr(START)));
+    }
+}
+
+/// By default, many small ranges are one shootdown, and only what fills a gather anyway goes whole.
+#[test]
+fn small_ranges_wait_for_the_gather() {
+    let (memory, cells) = (Memory::with(0x10_0000, 8 << 20, false), [const { RootCell::new() }; 2]);
+    let mut space: Space<'_, X86_64, _> = space(&memory, &cells[0]);
+    let all = Gather::MAX_TABLES as u64;
+    space.map_range(tables(all), PhysAddr(0x1_0000_1000), Attrs::DATA).unwrap();
+    flushing(&mut space, |space, gather| {
+        for number in 0..8 {
+            let one = Span::new(VirtAddr(START + number * TABLE), TABLE).unwrap();
+            space.unmap_range(one, gather, drop).unwrap();
+        }
+        assert_eq!(memory.stale().len(), 0);
+    });
+    assert_eq!(memory.stale().len(), 1);
+    // With a page less than that many tables, none goes whole before the gather is full.
+    for (bytes, whole) in [(all * TABLE - 0x1000, false), (all * TABLE, true)] {
+        let memory = Memory::with(0x10_0000, 8 << 20, false);
+        let mut space: Space<'_, X86_64, _> = common::x86::space(&memory, &cells[1]);
+        space.map_range(tables(all), PhysAddr(0x1_0000_1000), Attrs::DATA).unwrap();
+        let mut first = None;
+        flushing(&mut space, |space, gather| {
+            let span = Span::new(VirtAddr(START), bytes).unwrap();
+            let report = |_: Gone<'_>| {
+                first.get_or_insert(memory.stale().len());
+            };
+            space.unmap_range(span, gather, report).unwrap();
+        });
+        assert_eq!(first, Some(usize::from(whole)));
+        space.tear_down().map_err(|(_, error)| error).unwrap();
     }
 }

@@ -34,7 +34,8 @@ use crate::addr::PhysAddr;
 /// word that `leaf` made, or one without its `PRESENT` bits, it never says `Entry::Table`; and it says
 /// so at no level of height 0. And where [`glance`](Self::glance) knows an entry, `decode` says the
 /// same of it, with the address that [`address`](Self::address) reads, which it does from none of the bits
-/// of `want`, nor from those for user mode.
+/// of `want`, nor from those for user mode. A word that [`step`](Self::step) leads to from one that `leaf`
+/// made, while the frame fits, is one that `leaf` makes.
 pub unsafe trait Format: Sized + 'static {
     /// The width of an entry.
     type Word: Word;

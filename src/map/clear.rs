@@ -1,7 +1,7 @@
 //! Unmap.
 
 use super::tree::Tree;
-use crate::addr::{PhysAddr, Span, VirtAddr};
+use crate::addr::{PhysAddr, Span, VirtAddr, low_bits};
 use crate::gather::{Gather, Gone, Unmapped};
 use crate::level::{Config, Entry, Error, Format, PageTableLevel};
 use crate::table::{Host, Table};
@@ -15,6 +15,8 @@ pub(crate) struct Clear<'a, 'r, 'g, C, H, F> {
     pub(super) report: F,
     /// The one page meant has 2 to this many bytes; without it, holes and pages of any size are well.
     pub(super) exact: Option<u8>,
+    /// Whether tables are unlinked whole.
+    pub(super) wholesale: bool,
     /// A larger leaf was met; nothing has been changed.
     partly: bool,
     /// Tables of the lowest level that were unlinked with all that is in them, which is not reported
@@ -33,6 +35,7 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
         self.admit_with(span, gather)?;
         self.cut(span, gather)?;
         let mut clear = self.clear(gather, None, report);
+        clear.wholesale = C::FREE_EMPTY_TABLES && whole_tables::<C>(span) >= C::UNMAP_WHOLE_FROM;
         let result = self.walk(span, &mut clear);
         clear.report_whole();
         result
@@ -115,8 +118,17 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
         report: F,
     ) -> Clear<'a, 'r, 'g, C, H, F> {
         let whole = ArrayVec::new_const();
-        Clear { tree: self, gather, report, exact, partly: false, whole }
+        Clear { tree: self, gather, report, exact, wholesale: false, partly: false, whole }
     }
+}
+
+/// How many tables of the lowest level serve nothing but bytes of a span.
+fn whole_tables<C: Config>(span: Span) -> u64 {
+    let reach_lg2 = LeafmostOf::<C>::LEVEL.reach_lg2();
+    let (first, last, rest) = (span.first().0, span.last().0, low_bits(reach_lg2));
+    let up = (first >> reach_lg2).saturating_add(u64::from(first & rest != 0));
+    let down = (last >> reach_lg2).saturating_add(u64::from(last & rest == rest));
+    down.saturating_sub(up)
 }
 
 /// The page at `at` whose leaf said `was` in the end.

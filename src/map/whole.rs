@@ -3,6 +3,7 @@
 //! Entry by entry, each page costs an instruction that locks the bus. A table of the lowest level that
 //! a range covers whole is unlinked with all that is in it instead, and read when every CPU has dropped
 //! it: then nobody writes to it any more, and the accessed and dirty bits in it are all that there are.
+//! That takes a shootdown in the verb, and so is for ranges that would make one anyway.
 
 use super::clear::{Clear, unmapped};
 use crate::addr::VirtAddr;
@@ -28,9 +29,9 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Clear<'_, '_, 'g, C, H, F> {
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
-        let plain = L::LEVEL.height == 1 && spot.covered() && self.exact.is_none();
+        let plain = L::LEVEL.height == 1 && self.wholesale && spot.covered();
         let ours = self.tree.local && !self.tree.strange.load(Ordering::Relaxed);
-        if !C::FREE_EMPTY_TABLES || !plain || !ours {
+        if !plain || !ours {
             return Ok(false);
         }
         let Some(below) = spot.seen.plain_below(&self.tree.host, false)? else { return Ok(false) };

@@ -84,9 +84,9 @@ impl<C: Config, H: Host> Space<'_, C, H> {
     /// Unmaps all pages of a span and clears the user's own entries, and hands them to `report` in
     /// ascending order. Larger pages that it covers in part are split first; holes are well.
     ///
-    /// Where empty tables are given back, one that serves nothing but pages of the span may go with all
-    /// that is in it: then there is a shootdown before its pages are reported. What such tables still
-    /// held when a report panics is unmapped, and is not reported any more.
+    /// Of a large span ([`Config::UNMAP_WHOLE_FROM`]), tables that serve nothing else go with all that is
+    /// in them: then there is a shootdown before their pages are reported. What such tables still held
+    /// when a report panics is unmapped, and is not reported any more.
     ///
     /// ```
     /// # mod simulated { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/memory.rs")); }

@@ -246,7 +246,8 @@ impl<L: PageTableLevel> Seen<L> {
         user: bool,
     ) -> Result<Option<Table<L::Below>>, Error> {
         let Some(frame) = self.sight.plain_table::<L>(self.raw, user) else { return Ok(None) };
-        // SAFETY: as in `below`: by the contract of `Format::glance`, this is what `entry` says.
+        // SAFETY: as in `below`: by the contract of `Format`, where a glance knows the name of a table,
+        // `entry` says the same, with this address.
         unsafe { Table::at(host, frame) }.map(Some)
     }
 

@@ -1,8 +1,8 @@
 //! Pages, frames and spaces for tests of single modes.
 
 use pgtable::{
-    Arch, Frame, Gather, Host, Page, PhysAddr, Rights, RootCell, Setup, Size2MiB, Size4KiB, Space,
-    VirtAddr,
+    Config, Frame, Gather, Host, Page, PhysAddr, Rights, RootCell, Setup, Size2MiB, Size4KiB,
+    Space, VirtAddr,
 };
 
 /// What a program may do with its data.
@@ -20,14 +20,14 @@ pub fn frame(at: u64) -> Frame<Size4KiB> {
     Frame::new(PhysAddr(at)).unwrap()
 }
 
-pub fn space<'r, A: Arch, H: Host>(host: H, cell: &'r RootCell) -> Space<'r, A, H> {
+pub fn space<'r, C: Config, H: Host>(host: H, cell: &'r RootCell) -> Space<'r, C, H> {
     Space::new(host, cell, Setup::new()).unwrap()
 }
 
 /// Runs a verb with a gather, and finishes that.
-pub fn flushing<A: Arch, H: Host, R>(
-    space: &mut Space<'_, A, H>,
-    work: impl for<'g> FnOnce(&mut Space<'_, A, H>, &mut Gather<'g>) -> R,
+pub fn flushing<C: Config, H: Host, R>(
+    space: &mut Space<'_, C, H>,
+    work: impl for<'g> FnOnce(&mut Space<'_, C, H>, &mut Gather<'g>) -> R,
 ) -> R {
     Gather::scope(|mut gather| {
         let result = work(space, &mut gather);

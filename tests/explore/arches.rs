@@ -4,8 +4,8 @@ use super::search::Explore;
 use pgtable::arch::x86::{PaeWord, X86_32, X86_64, X86Legacy, X86Long, X86Pae};
 use pgtable::model::{self, Mode};
 use pgtable::{
-    Above, Arch, Attrs, Entry, Feature, Fields, Format, Glance, Last, Level, Limits, PageSize,
-    PageTableLevel, PhysAddr, Reload, Rights, SteppedFormat, Strategy,
+    Above, Arch, Attrs, Config, Entry, Feature, Fields, Format, Glance, Last, Level, Limits,
+    PageSize, PageTableLevel, PhysAddr, Reload, Rights, SteppedFormat, Strategy,
 };
 
 /// The entries of x86-64, for tables of any size.
@@ -76,6 +76,13 @@ pub(crate) trait Shape: Arch {
     const HUGE: bool = true;
     /// So many pages are explored, from address 0 on.
     const PAGES: u64 = 4;
+}
+
+/// A mode in whose spaces each table that can goes whole.
+pub(crate) struct Wholesale<A>(A);
+impl<A: Shape> Config for Wholesale<A> {
+    type Arch = A;
+    const UNMAP_WHOLE_FROM: u64 = 1;
 }
 
 /// Two levels, two entries in each table: four pages, or two of twice the size.

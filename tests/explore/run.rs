@@ -1,6 +1,6 @@
 //! The kernel: it does verbs one after the other, and is asked again until all of it is explored.
 
-use super::arches::{Shape, Size8KiB, spans, top};
+use super::arches::{Shape, Size8KiB, Wholesale, spans, top};
 use super::host::{Kernel, NoMemory};
 use super::sabotage::{Phase, Sabotage};
 use super::scenario::{Do, Pages, Scenario};
@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 /// One run of the kernel.
 struct Run<'r, A: Shape> {
-    space: Space<'r, A, Kernel>,
+    space: Space<'r, Wholesale<A>, Kernel>,
     pages: Pages,
     /// The frame of the page whose entry is exchanged, before that.
     was: u64,
