@@ -14,6 +14,7 @@ use pgtable::{
     Arch, Error, Extent, Format, Frame, Host, Names, Page, PhysAddr, Placement, RootCell, Setup,
     Size4MiB, Space, Span, TableAt, Used, View, VirtAddr,
 };
+use std::cell::Cell;
 
 fn anywhere(_: &TableAt) -> Placement {
     Placement::Anywhere
@@ -142,6 +143,31 @@ fn a_moved_root_misses_nothing() {
     ok(guest.tear_down());
     ok(kernel.tear_down());
     assert_eq!(memory.tables_in_use(), 0);
+}
+
+/// A new root is on the list and filled when the list is given free: a change of the kernel's half that
+/// comes next is not in what is copied after it, nor missing in what was copied before.
+#[test]
+fn a_new_root_is_filled_under_the_lists_lock() {
+    let (memory, cells, filled) = (&Memory::new(), [const { RootCell::new() }; 2], &Cell::new(0));
+    let host = Watch::new(memory);
+    let (kernel, mut guest) = pair::<X86_64, _>(&host, &cells);
+    let old = guest.root();
+    host.at_roots(move |listed| {
+        let new = listed.last().unwrap().0;
+        if new != old.0 {
+            let words = |root| (0..512).map(move |word| memory.read(root + word * 8, 3));
+            assert!(words(old.0).eq(words(new)), "listed, and not filled");
+            filled.set(filled.get() + 1);
+        }
+    });
+    let mut session = guest.enter();
+    session.migrate_root(anywhere).unwrap().unwrap();
+    assert_eq!(filled.get(), 1);
+    host.at_roots(|_| {});
+    let _ = session.leave();
+    ok(guest.tear_down());
+    ok(kernel.tear_down());
 }
 
 /// The kernel's own root moves under its guests, and new guests come.

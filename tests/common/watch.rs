@@ -8,12 +8,15 @@ use std::sync::atomic::AtomicU16;
 
 type OnStale<'a> = Box<dyn FnMut(&Stale) + 'a>;
 type OnMade<'a> = Box<dyn FnMut(PhysAddr, u8) + 'a>;
+type OnRoots<'a> = Box<dyn FnMut(&[PhysAddr]) + 'a>;
 
-/// Memory, and what to do when CPUs are told, and when a table is about to be linked.
+/// Memory, and what to do when CPUs are told, when a table is about to be
+/// linked, and when the list of roots was edited.
 pub struct Watch<'a> {
     pub memory: &'a Memory,
     pub on_shoot_down: RefCell<OnStale<'a>>,
     pub on_table_made: RefCell<OnMade<'a>>,
+    pub on_roots: RefCell<OnRoots<'a>>,
     /// How many reader sections there have been.
     pub sections: Cell<usize>,
     /// A table that is not reached, as if its memory were gone.
@@ -26,6 +29,7 @@ impl<'a> Watch<'a> {
             memory,
             on_shoot_down: RefCell::new(Box::new(|_| {})),
             on_table_made: RefCell::new(Box::new(|_, _| {})),
+            on_roots: RefCell::new(Box::new(|_| {})),
             sections: Cell::new(0),
             lost: Cell::new(None),
         }
@@ -37,6 +41,11 @@ impl<'a> Watch<'a> {
 
     pub fn at_table_made(&self, work: impl FnMut(PhysAddr, u8) + 'a) {
         *self.on_table_made.borrow_mut() = Box::new(work);
+    }
+
+    /// What to do with the list of roots before its lock is given up.
+    pub fn at_roots(&self, work: impl FnMut(&[PhysAddr]) + 'a) {
+        *self.on_roots.borrow_mut() = Box::new(work);
     }
 }
 
@@ -59,7 +68,13 @@ unsafe impl Host for Watch<'_> {
         self.memory.count(table)
     }
     unsafe fn roots(&self, edit: &mut dyn FnMut(&mut dyn Roots)) {
-        unsafe { self.memory.roots(edit) };
+        let mut edited = |list: &mut dyn Roots| {
+            edit(list);
+            let mut listed = Vec::new();
+            list.each(&mut |root| listed.push(root));
+            (self.on_roots.borrow_mut())(&listed);
+        };
+        unsafe { self.memory.roots(&mut edited) };
     }
     fn read(&self, look: &mut dyn FnMut()) {
         self.sections.set(self.sections.get() + 1);
