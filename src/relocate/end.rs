@@ -44,7 +44,8 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         Ok(())
     }
 
-    /// Roots that share a half are changed under their list's lock; there the old one is taken off.
+    /// Roots that share a half are changed under their list's lock; there the old one is taken off, when
+    /// what was noted in its words of that half is in the new one's.
     fn settle_root(&self, record: &Record) -> Result<(), Error> {
         let root = self.ground.root(self.cell)?;
         if self.ground.half == Half::Apart {
@@ -53,7 +54,6 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
             with_roots(self.ground.host, |list| {
                 self.merge(root);
                 list.remove(record.old);
-                self.ground.hand_over(record.old, list);
             });
         }
         self.limbo.settled(record.new);

@@ -47,7 +47,7 @@ impl<'r, C: Config, H: Host> Space<'r, C, H> {
     /// # Safety
     /// `root` is the root of a tree of this mode. Every table of it is reached by the host, and may
     /// be given to [`Host::free`]. From now on nobody but this space changes it, but for hardware's
-    /// accessed and dirty bits. With [`Names::Unique`](crate::Names::Unique) (the default), no table
+    /// accessed and dirty bits. With [`Names::Unique`] (the default), no table
     /// outside the shared half is named twice. With `Names::Aliased`, no verb changes the entries of a
     /// table that is named as one of two heights (but for a declared self-map): such tables are to be
     /// looked at.
