@@ -277,7 +277,17 @@ fn rights_above_are_widened_last() {
     assert_eq!(before, host.picture());
     host.fail_after(Some(1));
     space.map(page(1 << 30), frame(0xa000), Attrs::new(USER)).unwrap_err();
+    // The same of ranges that begin in a table that is there.
+    let attrs = Attrs::new(USER);
+    let mut refused = |at, bytes| {
+        let span = Span::new(VirtAddr(at), bytes).unwrap();
+        space.map_range(span, PhysAddr(0xb000), attrs).unwrap_err();
+        assert_eq!(before, host.picture());
+    };
+    host.fail_after(Some(0));
+    refused(0x1f_f000, 0x2000);
     host.fail_after(None);
+    refused(0x4000, 0x2000);
     assert_eq!(before, host.picture());
     // Then it works, and the tables let user mode through.
     space.map(page(0x6000), frame(0xa000), Attrs::new(USER)).unwrap();
