@@ -10,7 +10,8 @@ use common::x86::{flushing, frame, huge, page, space};
 use common::{plain, upper_half};
 use pgtable::arch::x86::{X86_64, X86Pae};
 use pgtable::{
-    Attrs, Extent, Gather, PhysAddr, Rights, RootCell, Setup, Space, Span, Stale, VirtAddr,
+    Attrs, Extent, Gather, PhysAddr, Placement, Rights, RootCell, Setup, Space, Span, Stale,
+    VirtAddr,
 };
 use proptest::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -131,6 +132,23 @@ fn too_many_spans_are_everything() {
         assert!(gather.stale().spans().is_empty());
     });
     assert_eq!(host.stale().pop().unwrap().extent(), Extent::Everything);
+}
+
+/// What a CPU holds of a global page outlives a flush of its space, in any table that has moved.
+#[test]
+fn a_table_of_global_pages_moves() {
+    for global in [false, true] {
+        let (memory, cell) = (Memory::new(), RootCell::new());
+        let mut space = space::<X86_64, _>(&memory, &cell);
+        space.map(page(0x5000), frame(0x9000), plain()).unwrap();
+        space.map(page(0x6000), frame(0xa000), plain().with_global(global)).unwrap();
+        let mut session = space.enter();
+        session.migrate_table(VirtAddr(0), 0, |_| Placement::Anywhere).unwrap().unwrap();
+        session.leave();
+        let expected = if global { None } else { Some(space.id()) };
+        let told: Vec<_> = memory.stale().iter().map(|s| (s.space(), s.global())).collect();
+        assert_eq!(told, [(expected, global)]);
+    }
 }
 
 /// Promote makes a shootdown of its own, and says for which space.
