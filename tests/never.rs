@@ -11,8 +11,8 @@ use common::x86::{USER, flushing, frame, huge, page, space};
 use common::{Done, oracle, plain};
 use pgtable::arch::x86::{X86_32, X86_64, X86Pae};
 use pgtable::{
-    Arch, Attrs, Error, Extent, Format, Found, Frame, Gather, Host, PageTableLevel, PhysAddr,
-    Rights, RootCell, Setup, Space, Span, Used, VirtAddr, Word,
+    Arch, Attrs, Error, Extent, Format, Found, Frame, Gather, Host, PhysAddr, Rights, RootCell,
+    Setup, Space, Span, Used, VirtAddr, Word,
 };
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -199,12 +199,10 @@ fn pae_roots_lie_below_4_gib() {
     assert!(matches!(result, Err(Error::BadTable { .. })));
 }
 
-type FormatOf<A> = <<A as Arch>::Root as PageTableLevel>::Format;
-
 /// Words of 64 bits are written by one access, on 32-bit CPUs, too: this does not compile with two.
 const fn at_once<W: Word<Atomic = AtomicU64>>() {}
-const _: () = at_once::<<FormatOf<X86Pae> as Format>::Word>();
-const _: () = at_once::<<FormatOf<X86_64> as Format>::Word>();
+const _: () = at_once::<<<X86Pae as Arch>::Format as Format>::Word>();
+const _: () = at_once::<<<X86_64 as Arch>::Format as Format>::Word>();
 
 #[test]
 fn no_entry_is_ever_half_written() {

@@ -12,12 +12,10 @@ use common::{plain, upper_half};
 use pgtable::arch::x86::{X86_32, X86_64};
 use pgtable::{
     Arch, Error, Extent, Feature, Frame, FrameRun, Gather, Gone, Host, Limits, Names, Page,
-    PhysAddr, Placement, Request, RootCell, Setup, Size1GiB, Size4MiB, Space, Span, Stale, TableAt,
+    PhysAddr, Placement, RootCell, Setup, Size1GiB, Size4MiB, Space, Span, Stale, TableAt,
     VirtAddr,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::NonNull;
-use std::sync::atomic::AtomicU16;
 
 fn anywhere(_: &TableAt) -> Placement {
     Placement::Anywhere
@@ -194,33 +192,13 @@ fn a_policy_that_panics() {
     assert_eq!(memory.tables_in_use(), 0);
 }
 
-/// Tables below some address have no counter.
-struct Sparing<'a>(&'a Memory, u64);
-
-unsafe impl Host for Sparing<'_> {
-    fn allocate(&self, request: &Request) -> Option<PhysAddr> {
-        self.0.allocate(request)
-    }
-    unsafe fn free(&self, table: PhysAddr, height: u8, size_lg2: u8) {
-        unsafe { self.0.free(table, height, size_lg2) };
-    }
-    fn reach(&self, table: PhysAddr, size_lg2: u8) -> Option<NonNull<u8>> {
-        self.0.reach(table, size_lg2)
-    }
-    fn shoot_down(&self, stale: &Stale) {
-        self.0.shoot_down(stale);
-    }
-    fn count(&self, table: PhysAddr) -> Option<&AtomicU16> {
-        if table.0 < self.1 { None } else { self.0.count(table) }
-    }
-}
-
 /// A table moves from where the host does not count to where it does: there, what it holds is counted,
 /// so that it is not given back with pages in it.
 #[test]
 fn a_table_that_moves_to_where_tables_are_counted() {
     let (memory, cell) = (Memory::with(0x10_0000, 4 << 20, true), RootCell::new());
-    let host = Sparing(&memory, 0x10_4000); // the root, and the first three tables
+    let host = Watch::new(&memory);
+    host.counted_from.set(PhysAddr(0x10_4000)); // past the root, and the first three tables
     let mut space = space::<X86_64, _>(&host, &cell);
     space.map(page(0x1000), frame(0x1000), plain()).unwrap();
     let mut session = space.enter();

@@ -21,6 +21,8 @@ pub struct Watch<'a> {
     pub sections: Cell<usize>,
     /// A table that is not reached, as if its memory were gone.
     pub lost: Cell<Option<PhysAddr>>,
+    /// Tables below this address have no counter.
+    pub counted_from: Cell<PhysAddr>,
 }
 
 impl<'a> Watch<'a> {
@@ -32,6 +34,7 @@ impl<'a> Watch<'a> {
             on_roots: RefCell::new(Box::new(|_| {})),
             sections: Cell::new(0),
             lost: Cell::new(None),
+            counted_from: Cell::new(PhysAddr(0)),
         }
     }
 
@@ -65,7 +68,7 @@ unsafe impl Host for Watch<'_> {
         self.memory.shoot_down(stale);
     }
     fn count(&self, table: PhysAddr) -> Option<&AtomicU16> {
-        self.memory.count(table)
+        if table < self.counted_from.get() { None } else { self.memory.count(table) }
     }
     unsafe fn roots(&self, edit: &mut dyn FnMut(&mut dyn Roots)) {
         let mut edited = |list: &mut dyn Roots| {
