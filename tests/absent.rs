@@ -11,6 +11,7 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 /// The functions of a static library: mangled names, and how many instructions each has.
 struct Library(BTreeMap<String, usize>);
@@ -23,15 +24,8 @@ impl Library {
         let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/absent/Cargo.toml");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args([
-                "build",
-                "--quiet",
-                "--release",
-                "--offline",
-                "--locked",
-                "--features",
-                features,
-            ])
+            .args(["build", "--quiet", "--release", "--offline", "--locked"])
+            .args(["--features", features])
             .arg("--manifest-path")
             .arg(package)
             .arg("--target-dir")
@@ -81,7 +75,12 @@ const ROOMS: [&str; 2] = ["8relocate", "5limbo"];
 
 #[test]
 fn code_that_nobody_asks_for_is_not_there() {
-    let still = Library::build("", "");
+    // Each is built by one processor, and those with the same flags one after the other.
+    let (without, [still, moving, only_pte]) = thread::scope(|scope| {
+        let without = scope.spawn(|| Library::build("", "--cfg pgtable_no_relocation"));
+        let built = ["", "moving", "only-pte"].map(|features| Library::build(features, ""));
+        (without.join().unwrap(), built)
+    });
     for room in ROOMS {
         assert_eq!(
             still.named(room),
@@ -89,16 +88,13 @@ fn code_that_nobody_asks_for_is_not_there() {
             "a space that is not relocatable has none of {room}"
         );
     }
-    let moving = Library::build("moving", "");
     for part in ["8relocate", "13migrate_entry"] {
         assert!(!moving.named(part).is_empty(), "one that is has {part}");
     }
     // One copy of the body for each level whose tables are moved, and one for the root.
-    let only_pte = Library::build("only-pte", "");
     assert_eq!(moving.named("13migrate_entry").len(), 4);
     assert_eq!(only_pte.named("13migrate_entry").len(), 1);
 
-    let without = Library::build("", "--cfg pgtable_no_relocation");
     let [still, moving, without] = [&still, &moving, &without].map(Library::instructions);
     println!("instructions: {still} not relocatable, {without} without the code, {moving} with it");
     // The compiler does not always inline alike: a hundredth of it is noise.

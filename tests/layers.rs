@@ -67,6 +67,19 @@ fn the_rules_are_asked_of_the_real_files() {
     assert!(!found.is_empty(), "map's code would do as addr's");
 }
 
+/// A file of tests that no other one names is never run, and nobody is told.
+#[test]
+fn each_file_of_the_suite_is_run() {
+    let main = fs::read_to_string(Path::new(HERE).join("tests/suite/main.rs")).unwrap();
+    let files = files("tests/suite");
+    let modules = files.iter().filter_map(|file| {
+        file.strip_prefix("tests/suite/")?.strip_suffix(".rs").filter(|name| !name.contains('/'))
+    });
+    let forgotten = |name: &&str| *name != "main" && !main.contains(&format!("\nmod {name};\n"));
+    assert_eq!(modules.filter(forgotten).collect::<Vec<_>>(), [""; 0]);
+    assert!(main.contains("\nmod levels;\n") && files.len() > 20);
+}
+
 fn judge((file, text, expected): &Case) -> Result<(), String> {
     let found = rules::check(file, text, ROOT);
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();

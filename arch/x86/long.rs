@@ -80,7 +80,7 @@ impl X86Long {
 
 // SAFETY: `bits::decode` finds a table only where P is set and the level is a directory, and PS is
 // clear where that would make it a leaf; its address is all that `table` put there, which is aligned
-// to 4 KiB, as every table that an entry names is. (`tests/levels.rs` asks it of every level.)
+// to 4 KiB, as every table that an entry names is. (`tests/suite/levels.rs` asks it of every level.)
 unsafe impl Format for X86Long {
     type Word = u64;
     const PAGE_LG2: u8 = 12;

@@ -15,7 +15,7 @@ use crate::addr::PhysAddr;
 /// width of the word; a format of narrow words never sets the bits above. Where an answer depends
 /// on the level, the level is given.
 ///
-/// What the crate relies on, and `tests/levels.rs` asks of every format at every level:
+/// What the crate relies on, and `tests/suite/levels.rs` asks of every format at every level:
 ///
 /// - a word with every bit of [`PRESENT`](Self::PRESENT) clear is looked at by nobody but software,
 ///   and is [`Entry::Empty`] only if it is zero;

@@ -30,7 +30,7 @@ impl Drop for Done<'_> {
 }
 
 /// Runs a generic test body for every arch: `each_arch!(body)` calls `body::<A>()`.
-#[macro_export]
+#[allow(unused_macros)] // by the explorer
 macro_rules! each_arch {
     ($body:ident) => {
         mod $body {

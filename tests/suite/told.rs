@@ -1,13 +1,9 @@
 //! What the host is told, and when: what is stale and for whom, tables that go, reader sections.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
-use common::watch::Watch;
-use common::x86::{flushing, frame, huge, page, space};
-use common::{plain, upper_half};
+use crate::common::memory::Memory;
+use crate::common::watch::Watch;
+use crate::common::x86::{flushing, frame, huge, page, space};
+use crate::common::{plain, upper_half};
 use pgtable::arch::x86::{X86_64, X86Pae};
 use pgtable::{
     Attrs, Extent, Gather, PhysAddr, Placement, Rights, RootCell, Setup, Space, Span, Stale,

@@ -1,17 +1,13 @@
 //! Any sequence of verbs and moves, against a model that knows no tables: results, mappings, accessed
 //! and dirty bits and the number of tables are compared after each step, and CPUs that walk from any
 //! table which they may still know find what is mapped.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-#[path = "model/moves.rs"]
 mod moves;
 
-use common::memory::Memory;
-use common::model::{Is, Model, opened, page_lg2, seen};
-use common::ops::{Op, Place, ops};
-use common::{canonical, mapping_levels, oracle, root_level, virt_bits};
+use crate::common::memory::Memory;
+use crate::common::model::{Is, Model, opened, page_lg2, seen};
+use crate::common::ops::{Op, Place, ops};
+use crate::common::{canonical, mapping_levels, oracle, root_level, virt_bits};
 use pgtable::{
     Arch, Attrs, Change, Entry, Error, Format, Gather, Page, PageSize, PhysAddr, Rights, RootCell,
     Space, Span, Step, Used, VirtAddr,
@@ -363,7 +359,7 @@ fn run<A: Arch>(ops: &[Op], (counting, aliased): (bool, bool)) {
 }
 
 proptest! {
-    #![proptest_config(common::cases(64))]
+    #![proptest_config(crate::common::cases(64))]
 
     #[test]
     fn x86_32(ops in prop::collection::vec(ops(), 1..60), kind: (bool, bool)) {
@@ -383,6 +379,6 @@ proptest! {
     }
     #[test]
     fn made_up(ops in prop::collection::vec(ops(), 1..60), kind: (bool, bool)) {
-        run::<common::odd::Odd>(&ops, kind);
+        run::<crate::common::odd::Odd>(&ops, kind);
     }
 }

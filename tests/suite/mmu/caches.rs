@@ -1,6 +1,6 @@
 //! What is kept, what is used, and what makes it go (section 4.10).
 
-use crate::made::{Made, chain, cpu, made};
+use super::made::{Made, chain, cpu, made};
 use pgtable::model::{
     Access, Choices, Control, Cpu, Decision, Fault, Invpcid, KeepAll, Memory, Mode, Next, Random,
 };

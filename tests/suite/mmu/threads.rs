@@ -1,6 +1,6 @@
 //! CPUs on threads of their own.
 
-use crate::made::{cpu, made};
+use super::made::{cpu, made};
 use pgtable::model::{Access, Machine, Mode, Random};
 use std::sync::atomic::{AtomicBool, Ordering};
 

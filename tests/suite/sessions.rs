@@ -1,13 +1,9 @@
 //! Sessions: how a batch ends, whatever happens.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
-use common::watch::Watch;
-use common::x86::{flushing, frame, page, space};
-use common::{plain, setup};
+use crate::common::memory::Memory;
+use crate::common::watch::Watch;
+use crate::common::x86::{flushing, frame, page, space};
+use crate::common::{plain, setup};
 use pgtable::arch::x86::X86_64;
 use pgtable::{
     Attrs, Error, Extent, Gather, Host, PhysAddr, Placement, RootCell, Space, Span, TableAt, View,
@@ -166,7 +162,7 @@ fn a_table_that_is_in_limbo_moves_again_after_the_batch_has_ended() {
 /// A sweep back, in the session that swept forth.
 #[test]
 fn what_was_moved_in_this_batch_can_be_moved_back() {
-    let (host, cell) = (common::nodes::Nodes::new(false), RootCell::new());
+    let (host, cell) = (crate::common::nodes::Nodes::new(false), RootCell::new());
     let mut space = with_tables(&host, &cell, 5);
     let mut session = space.enter();
     session.migrate_space(|table| Placement::onto(1, table)).unwrap();

@@ -1,5 +1,4 @@
 //! Addresses, spans and memory types: what needs no space.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use pgtable::arch::x86::{PAT_AT_POWER_ON, memory_types_from_msr};
 use pgtable::{

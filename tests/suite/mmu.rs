@@ -1,14 +1,8 @@
 //! The model MMU, judged by what the manual says of hand-made tables (Intel SDM volume 3A, chapter 4).
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-#[path = "mmu/caches.rs"]
 mod caches;
-#[path = "mmu/made.rs"]
 mod made;
-#[path = "mmu/registers.rs"]
 mod registers;
-#[path = "mmu/threads.rs"]
 mod threads;
 
 use made::{Made, cpu, levels, made};

@@ -1,14 +1,10 @@
 //! A space keeps the table that the last verb for a base page came to. It does what one that keeps
 //! nothing would, whatever happens to that table in between.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
-use common::oracle::{self, Hit};
-use common::x86::{USER, flushing, frame, huge, page, space};
-use common::{plain, upper_half};
+use crate::common::memory::Memory;
+use crate::common::oracle::{self, Hit};
+use crate::common::x86::{USER, flushing, frame, huge, page, space};
+use crate::common::{plain, upper_half};
 use pgtable::arch::x86::{X86_32, X86_64};
 use pgtable::{
     Arch, Attrs, Change, Error, Frame, Gather, MemoryType, Names, PhysAddr, Placement, Rights,

@@ -1,12 +1,8 @@
 //! A cursor does what the space does, wherever it comes from and whatever it remembers.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
-use common::x86::{USER, flushing, frame, page, space};
-use common::{plain, upper_half};
+use crate::common::memory::Memory;
+use crate::common::x86::{USER, flushing, frame, page, space};
+use crate::common::{plain, upper_half};
 use pgtable::arch::x86::X86_64;
 use pgtable::{
     Attrs, Cursor, Error, Extent, Gather, PhysAddr, Rights, RootCell, Setup, Space, Used, VirtAddr,

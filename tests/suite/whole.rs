@@ -1,14 +1,10 @@
 //! Tables that a range unmaps whole: unlinked with all that is in them, and read when no CPU uses them
 //! any more. Here is what they may not be, and what is in them until the last moment.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
-use common::watch::Watch;
-use common::x86::{flushing, frame, huge, page, space};
-use common::{oracle, upper_half};
+use crate::common::memory::Memory;
+use crate::common::watch::Watch;
+use crate::common::x86::{flushing, frame, huge, page, space};
+use crate::common::{oracle, upper_half};
 use pgtable::arch::x86::X86_64;
 use pgtable::{
     Arch, Attrs, Change, Config, Extent, Frame, Gather, Gone, Host, Names, Page, PhysAddr,
@@ -229,7 +225,7 @@ fn global_pages_are_stale_everywhere() {
     ];
     for make in how {
         let (memory, cell) = (Memory::new(), RootCell::new());
-        let mut space = common::x86::space::<Whole, _>(&memory, &cell);
+        let mut space = crate::common::x86::space::<Whole, _>(&memory, &cell);
         make(&mut space);
         assert!(space.translate(global).unwrap().attrs.global);
         flushing(&mut space, |space, gather| {
@@ -362,7 +358,7 @@ fn small_ranges_wait_for_the_gather() {
     // With a page less than that many tables, none goes whole before the gather is full.
     for (bytes, whole) in [(all * TABLE - 0x1000, false), (all * TABLE, true)] {
         let memory = Memory::with(0x10_0000, 8 << 20, false);
-        let mut space: Space<'_, X86_64, _> = common::x86::space(&memory, &cells[1]);
+        let mut space: Space<'_, X86_64, _> = crate::common::x86::space(&memory, &cells[1]);
         space.map_range(tables(all), PhysAddr(0x1_0000_1000), Attrs::DATA).unwrap();
         let mut first = None;
         flushing(&mut space, |space, gather| {

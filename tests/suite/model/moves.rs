@@ -1,7 +1,8 @@
 //! Moves among the verbs, and CPUs that walk from whatever table they may still know.
 
-use super::{Both, common};
-use common::ops::Place;
+use super::Both;
+use crate::common;
+use crate::common::ops::Place;
 use common::{canonical, oracle};
 use pgtable::{Arch, Entry, Error, Extent, Placement, Setup, Span, Stale, Step, VirtAddr, levels};
 use std::collections::BTreeSet;

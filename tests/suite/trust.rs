@@ -1,14 +1,9 @@
 //! What safe code must not be able to do with hosts that keep their promises.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
-#![allow(clippy::undocumented_unsafe_blocks)]
 
-mod common;
-
-use common::memory::Memory;
-use common::watch::Watch;
-use common::x86::{flushing, frame, page, space};
-use common::{plain, upper_half};
+use crate::common::memory::Memory;
+use crate::common::watch::Watch;
+use crate::common::x86::{flushing, frame, page, space};
+use crate::common::{plain, upper_half};
 use pgtable::arch::x86::{X86_32, X86_64};
 use pgtable::{
     Arch, Error, Extent, Feature, Frame, FrameRun, Gather, Gone, Host, Limits, Names, Page,
@@ -36,7 +31,7 @@ fn a_gather_outlives_its_space() {
         let gone = space.unmap(page(0x3000), &mut gather).unwrap();
         assert!(matches!(gone, Gone::Page(_)) && gather.tables() == 3);
         ok(space.tear_down());
-        let other = common::x86::space::<X86_64, _>(&second, &cell);
+        let other = crate::common::x86::space::<X86_64, _>(&second, &cell);
         assert!(matches!(other.finish(gather), Err(Error::OtherGather)));
         ok(other.tear_down());
     });

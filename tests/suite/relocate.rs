@@ -1,13 +1,9 @@
 //! Moving tables, in every mode: what moves, what is refused, and what a failure leaves behind.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
-use common::nodes::Nodes;
-use common::watch::Watch;
-use common::{canonical, mapping_levels, plain, root_level, setup, span_at, virt_bits};
+use crate::common::memory::Memory;
+use crate::common::nodes::Nodes;
+use crate::common::watch::Watch;
+use crate::common::{canonical, mapping_levels, plain, root_level, setup, span_at, virt_bits};
 use pgtable::{
     Arch, Config, Error, Extent, Format, Found, Host, Mapped, PhysAddr, Placement, RootCell, Setup,
     Space, Span, Statistics, TableAt, VirtAddr, levels,
@@ -199,7 +195,7 @@ fn what_cpus_note_in_the_old_tables_is_found<A: Arch>() {
     host.at_shoot_down(|_| {
         let (old_root, pages) = &*pages.borrow();
         for (nth, va) in pages.iter().enumerate().filter(|(nth, _)| nth % 2 == 1) {
-            common::oracle::touch::<A>(&memory, *old_root, va.0, nth % 4 == 1).unwrap();
+            crate::common::oracle::touch::<A>(&memory, *old_root, va.0, nth % 4 == 1).unwrap();
         }
     });
     let _ = session.leave();

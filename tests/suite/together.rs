@@ -1,13 +1,9 @@
 //! Everything at once: a kernel's own space with a self-map, guests that come and go, tables of all of
 //! them in limbo, and CPUs that go through whatever is not freed yet.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
-use common::x86::flushing;
-use common::{mapping_levels, oracle, plain, root_level, upper_half};
+use crate::common::memory::Memory;
+use crate::common::x86::flushing;
+use crate::common::{mapping_levels, oracle, plain, root_level, upper_half};
 use pgtable::arch::x86::{X86_32, X86_64, X86_64La57, X86Pae};
 use pgtable::model::{Choices, Random};
 use pgtable::{

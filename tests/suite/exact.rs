@@ -1,13 +1,9 @@
 //! What must never happen, continued: answers that are not exact, and input that is cut to fit.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
-use common::watch::Watch;
-use common::x86::{USER, flushing, frame, huge, page, space};
-use common::{oracle, plain};
+use crate::common::memory::Memory;
+use crate::common::watch::Watch;
+use crate::common::x86::{USER, flushing, frame, huge, page, space};
+use crate::common::{oracle, plain};
 use pgtable::arch::x86::{X86_32, X86_64, X86_64La57, X86Pae};
 use pgtable::{
     Arch, Attrs, Change, Error, Extent, Feature, Found, Frame, Limits, MemoryType, Page, PhysAddr,

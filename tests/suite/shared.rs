@@ -1,13 +1,8 @@
 //! What is shared: the kernel half between spaces, tables between names, the root with itself.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
-#![allow(clippy::undocumented_unsafe_blocks)]
 
-mod common;
-
-use common::memory::Memory;
-use common::x86::flushing;
-use common::{oracle, plain, root_level, upper_half};
+use crate::common::memory::Memory;
+use crate::common::x86::flushing;
+use crate::common::{oracle, plain, root_level, upper_half};
 use pgtable::arch::x86::{X86_32, X86_64, X86_64La57, X86Pae};
 use pgtable::{
     Arch, Attrs, Error, Extent, Feature, Format, Frame, Names, Page, PhysAddr, Rights, RootCell,
@@ -172,7 +167,7 @@ fn self_map<A: Arch>() {
     let setup = Setup::new().self_map(index);
     let mut space = Space::<A, _>::new(&host, &cell, setup).unwrap();
     let lg2 = root_level::<A>().span_lg2;
-    let at = common::canonical::<A>((index as u64) << lg2);
+    let at = crate::common::canonical::<A>((index as u64) << lg2);
     assert_eq!(space.translate(at), Err(Error::SelfMap { at }));
     assert_eq!(space.mappings(Span::ALL).count(), 0);
     let page = Page::<Size4KiB>::containing(at);
@@ -188,7 +183,8 @@ fn self_map<A: Arch>() {
     // The MMU sees the root as a page of the self-map.
     let shift = (0..u64::from(root_level::<A>().height)).map(|_| root_level::<A>().index_lg2);
     let below = u32::from(shift.sum::<u8>());
-    let window = common::canonical::<A>(((index as u64) << lg2) | ((index as u64) << lg2 >> below));
+    let window =
+        crate::common::canonical::<A>(((index as u64) << lg2) | ((index as u64) << lg2 >> below));
     assert!(window.0 >= at.0);
     space.map_range(Span::new(VirtAddr(0), 0x1000).unwrap(), PhysAddr(0), plain()).unwrap();
     space.tear_down().map_err(|(_, error)| error).unwrap();

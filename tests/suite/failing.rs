@@ -1,12 +1,10 @@
 //! An allocator that fails at the k-th request, for every k, for every verb: an error, nothing
 //! changed, nothing leaked. And a host that gives frames which are not what was asked for.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
-use common::{canonical, mapping_levels, plain, root_level, setup, span_at, upper_half, virt_bits};
+use crate::common::memory::Memory;
+use crate::common::{
+    canonical, mapping_levels, plain, root_level, setup, span_at, upper_half, virt_bits,
+};
 use pgtable::arch::x86::X86_64;
 use pgtable::{
     Arch, Error, Frame, FrameRun, Gather, Page, PhysAddr, Rights, RootCell, Setup, Size4KiB, Space,

@@ -1,14 +1,10 @@
 //! What must never happen, one test for each: every one fails when its guard is taken out. (Failing
 //! allocations are in `failing.rs`, several names and the kernel half in `shared.rs`.)
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
-use common::watch::Watch;
-use common::x86::{USER, flushing, frame, huge, page, space};
-use common::{Done, oracle, plain};
+use crate::common::memory::Memory;
+use crate::common::watch::Watch;
+use crate::common::x86::{USER, flushing, frame, huge, page, space};
+use crate::common::{Done, oracle, plain};
 use pgtable::arch::x86::{X86_32, X86_64, X86Pae};
 use pgtable::{
     Arch, Attrs, Error, Extent, Format, Found, Frame, Gather, Host, PhysAddr, Rights, RootCell,

@@ -1,13 +1,9 @@
 //! Somebody else writes the same words all the time. Each change of a live entry is one step: what it
 //! does not name is as if nobody had touched it.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
-use common::x86::{USER, flushing, frame, page, space};
-use common::{Done, oracle, plain};
+use crate::common::memory::Memory;
+use crate::common::x86::{USER, flushing, frame, page, space};
+use crate::common::{Done, oracle, plain};
 use pgtable::arch::x86::{X86_32, X86_64, X86Pae};
 use pgtable::{Arch, Attrs, Rights, RootCell, Space, Used, VirtAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,10 +1,6 @@
 //! No safe function panics, whatever it is given, and what it refuses has changed nothing.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod common;
-
-use common::memory::Memory;
+use crate::common::memory::Memory;
 use pgtable::{
     Arch, Attrs, Change, Config, Format, Frame, FrameRun, Gather, Limits, MemoryType, Page,
     PageSize, PhysAddr, Rights, RootCell, Setup, Space, Span, Used, View, VirtAddr, levels,
@@ -183,7 +179,7 @@ fn check_words<A: Arch>(host: &Memory, limits: &Limits) {
 }
 
 proptest! {
-    #![proptest_config(common::cases(150))]
+    #![proptest_config(crate::common::cases(150))]
 
     #[test]
     fn x86_32(calls in calls(), limits in limits(), map in prop::option::of(0..1200usize)) {

@@ -1,13 +1,8 @@
 //! Corners in which an early version did the wrong thing.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
-#![allow(clippy::undocumented_unsafe_blocks)]
 
-mod common;
-
-use common::memory::Memory;
-use common::watch::Watch;
-use common::{plain, upper_half};
+use crate::common::memory::Memory;
+use crate::common::watch::Watch;
+use crate::common::{plain, upper_half};
 use pgtable::arch::x86::{LongPmd, X86_32, X86_64, X86Long, X86Pae};
 use pgtable::{
     Above, Arch, Attrs, Config, Error, Feature, Format, Frame, FrameRun, Gather, Last, Limits,

@@ -1,14 +1,9 @@
 //! Moving what has several names: tables of the kernel's half, aliases, roots on the list, self-maps.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
-#![allow(clippy::undocumented_unsafe_blocks)]
 
-mod common;
-
-use common::memory::Memory;
-use common::watch::Watch;
-use common::x86::{flushing, frame, page};
-use common::{oracle, plain, root_level, upper_half};
+use crate::common::memory::Memory;
+use crate::common::watch::Watch;
+use crate::common::x86::{flushing, frame, page};
+use crate::common::{oracle, plain, root_level, upper_half};
 use pgtable::arch::x86::{X86_32, X86_64, X86_64La57, X86Pae};
 use pgtable::{
     Arch, Error, Extent, Format, Frame, Host, Names, Page, PhysAddr, Placement, RootCell, Setup,

@@ -1,6 +1,6 @@
 //! PAE's four root entries: when they are read, and when they are not (section 4.4.1).
 
-use crate::made::{cpu, made};
+use super::made::{cpu, made};
 use pgtable::model::{Access, Control, Fault, KeepAll, KeepNothing, Mode};
 
 #[test]

@@ -1,14 +1,9 @@
 //! Break before make: where one table cannot take another's place under a CPU.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
-#![allow(clippy::undocumented_unsafe_blocks)]
 
-mod common;
-
-use common::memory::Memory;
-use common::plain;
-use common::watch::Watch;
-use common::x86::{frame, page, space};
+use crate::common::memory::Memory;
+use crate::common::plain;
+use crate::common::watch::Watch;
+use crate::common::x86::{frame, page, space};
 use pgtable::arch::x86::{X86_64, X86Long};
 use pgtable::{
     Arch, Entry, Error, Extent, Format, Limits, Names, PageTableLevel, PhysAddr, Placement,

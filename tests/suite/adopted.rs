@@ -1,15 +1,10 @@
 //! Trees that somebody else has built: tables with several names, rights that tables take away, and
 //! what is the kernel's in another space's tree.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
-#![allow(clippy::undocumented_unsafe_blocks)]
 
-mod common;
-
-use common::memory::Memory;
-use common::watch::Watch;
-use common::x86::{USER, flushing, frame, page, space};
-use common::{plain, upper_half};
+use crate::common::memory::Memory;
+use crate::common::watch::Watch;
+use crate::common::x86::{USER, flushing, frame, page, space};
+use crate::common::{plain, upper_half};
 use pgtable::arch::x86::{X86_32, X86_64};
 use pgtable::{
     Arch, Attrs, Error, Frame, Host, Names, Page, PhysAddr, Rights, RootCell, Setup, Size4MiB,

@@ -1,11 +1,7 @@
 //! What formats promise of entries that are known at a glance, and of leaves in a row.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects)]
 
-mod common;
-
-use common::shape::{all_attrs, frames};
-use common::{mapping_levels, plain};
+use crate::common::shape::{all_attrs, frames};
+use crate::common::{mapping_levels, plain};
 use pgtable::{Arch, Entry, Format, Glance, Limits, PhysAddr, Rights, Word, levels};
 
 type F<A> = <A as Arch>::Format;

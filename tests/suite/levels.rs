@@ -1,12 +1,8 @@
 //! Every format at every level: one body for all of them, the made-up one included.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
-mod common;
-
-use common::memory::Memory;
-use common::shape::{all_attrs, frames};
-use common::{canonical, mapping_levels, plain, root_level, virt_bits};
+use crate::common::memory::Memory;
+use crate::common::shape::{all_attrs, frames};
+use crate::common::{canonical, mapping_levels, plain, root_level, virt_bits};
 use pgtable::{
     Arch, Attrs, Config, Entry, Error, Feature, Fields, Format, Gather, Limits, MemoryType,
     PhysAddr, Rights, RootCell, Setup, Space, Span, VirtAddr, levels,
@@ -298,7 +294,7 @@ proptest! {
         raw_words_survive::<X86Pae>(raw & !(0x7ff << 52));
         raw_words_survive::<X86_64>(raw);
         raw_words_survive::<X86_64La57>(raw);
-        raw_words_survive::<common::odd::Odd>(raw);
+        raw_words_survive::<crate::common::odd::Odd>(raw);
     }
 }
 
