@@ -86,7 +86,7 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
     #[inline(always)]
     fn cleared<'g, L>(
         &self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         frame: PhysAddr,
         gather: &mut Gather<'g>,
     ) -> Unmapped<'g>
@@ -101,7 +101,7 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
     /// Clears an entry of the user's own.
     #[cold]
     #[inline(never)]
-    fn cleared_own<'g, L>(&self, spot: Spot<L>, raw: u64) -> Gone<'g>
+    fn cleared_own<'g, L>(&self, spot: Spot<'_, L>, raw: u64) -> Gone<'g>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -167,7 +167,7 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>>
     #[inline(always)]
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         let single = self.exact.is_some();
         if L::LEVEL.height == 1 && self.unlink_whole(spot)? {
@@ -205,7 +205,7 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>>
     #[inline]
     fn left<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         below: Table<L::Below>,
     ) -> Result<(), Error> {
         self.tree.prune(spot, below, self.gather)

@@ -13,7 +13,7 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
     /// Takes away the table `below` that a spot names, if it is empty, has no other name, and may go.
     pub(super) fn prune<L>(
         &self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         below: Table<L::Below>,
         gather: &mut Gather<'_>,
     ) -> Result<(), Error>
@@ -105,7 +105,7 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
 
     /// Widens what a table entry grants, where that is less than `rights`.
     #[inline]
-    pub(super) fn widen<L>(&self, spot: &Spot<L>, rights: Rights)
+    pub(super) fn widen<L>(&self, spot: &Spot<'_, L>, rights: Rights)
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -126,14 +126,14 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Prune<'_, '_, '_, C, H> {
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        _: &Spot<L>,
+        _: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         Ok(Step::Into)
     }
 
     fn left<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         below: Table<L::Below>,
     ) -> Result<(), Error> {
         self.tree.prune(spot, below, self.gather)

@@ -79,7 +79,7 @@ fn rights_of<L: PageTableLevel>(raw: u64) -> Rights {
 }
 
 impl<C: Config, H: Host> Exchange<'_, '_, '_, C, H> {
-    fn here<L>(&mut self, spot: &Spot<L>) -> Result<(), Error>
+    fn here<L>(&mut self, spot: &Spot<'_, L>) -> Result<(), Error>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -112,7 +112,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Exchange<'_, '_, '_, C, H> {
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         if L::LEVEL.span_lg2 == self.size_lg2 {
             self.here(spot)?;
@@ -127,7 +127,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Exchange<'_, '_, '_, C, H> {
 
     fn left<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         below: Table<L::Below>,
     ) -> Result<(), Error> {
         if let Found::Was(_) = self.found {

@@ -176,7 +176,7 @@ impl<C: Config, H: Host, I: Install> Visitor<FormatOf<C>> for Stage<'_, '_, C, H
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         match spot.seen.entry() {
             Entry::Table(_) if self.what.exact() != Some(L::LEVEL.span_lg2) => Ok(Step::Into),
@@ -200,7 +200,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Unstage<'_, '_, C, H> {
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         if let Entry::NonPresent(staged) = spot.seen.entry() {
             // In every root: one that was made meanwhile has copied it.
@@ -221,7 +221,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Commit<'_, '_, C, H> {
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         match spot.seen.entry() {
             Entry::Table(_) => return Ok(Step::Into),
@@ -237,7 +237,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Commit<'_, '_, C, H> {
 
     fn left<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         _: Table<L::Below>,
     ) -> Result<(), Error> {
         self.tree.widen(spot, self.rights);

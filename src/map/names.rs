@@ -9,14 +9,18 @@ use crate::walk::{FormatOf, Ground, Names, Spot, Step, Visitor};
 impl<C: Config, H: Host> Tree<'_, C, H> {
     /// Whether the table that a spot names is named by another entry of the space as well.
     /// A search that comes to nothing says yes: the table stays.
-    pub(super) fn has_other_name<L>(&self, spot: &Spot<L>, table: PhysAddr) -> bool
+    pub(super) fn has_other_name<L>(&self, spot: &Spot<'_, L>, table: PhysAddr) -> bool
     where
         L: PageTableLevel,
     {
         self.names == Names::Aliased && self.search(spot, table).unwrap_or(true)
     }
 
-    fn search<L: PageTableLevel>(&self, spot: &Spot<L>, table: PhysAddr) -> Result<bool, Error> {
+    fn search<L: PageTableLevel>(
+        &self,
+        spot: &Spot<'_, L>,
+        table: PhysAddr,
+    ) -> Result<bool, Error> {
         // Names tend to lie side by side.
         let named = |index| spot.table.see(index, &self.sight).entry() == Entry::Table(table);
         if (0..L::LEVEL.entries()).any(|index| index != spot.index && named(index)) {
@@ -46,7 +50,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Check<'_, C, H> {
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         let Entry::Table(table) = spot.seen.entry() else {
             return Ok(Step::Over);
@@ -71,7 +75,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Check<'_, C, H> {
 
     fn left<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        _: &Spot<L>,
+        _: &Spot<'_, L>,
         below: Table<L::Below>,
     ) -> Result<(), Error> {
         below.recount(self.ground.host);

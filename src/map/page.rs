@@ -148,7 +148,7 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
 
     /// Writes into an empty entry.
     #[inline(always)]
-    fn occupy<L>(&self, spot: &Spot<L>, word: u64)
+    fn occupy<L>(&self, spot: &Spot<'_, L>, word: u64)
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -164,7 +164,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for MapPage<'_, '_, C, H> {
     #[inline(always)]
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         let here = L::LEVEL.span_lg2 == self.leaf.size_lg2;
         match spot.seen.entry() {
@@ -184,7 +184,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for MapPage<'_, '_, C, H> {
     #[inline]
     fn left<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         _: Table<L::Below>,
     ) -> Result<(), Error> {
         if self.mapped {

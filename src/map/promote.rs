@@ -71,7 +71,7 @@ impl<C: Config, H: Host> Promote<'_, '_, '_, C, H> {
         aligned.ok_or(Error::NotOnePage { at: whole.first() })
     }
 
-    fn collapse<L>(&mut self, spot: &Spot<L>, below: Table<L::Below>) -> Result<(), Error>
+    fn collapse<L>(&mut self, spot: &Spot<'_, L>, below: Table<L::Below>) -> Result<(), Error>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -105,7 +105,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Promote<'_, '_, '_, C, H> {
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         match self.tree.ground().below(&spot.seen)? {
             None => Err(spot.in_the_way()),
@@ -124,7 +124,7 @@ struct Late(Fields);
 impl<F: Format> Visitor<F> for Late {
     type Stop = Error;
 
-    fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<L>) -> Result<Step, Error> {
+    fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<'_, L>) -> Result<Step, Error> {
         let attrs = L::Format::attrs(L::LEVEL, spot.seen.raw);
         let leaf = matches!(spot.seen.entry(), Entry::Leaf(_));
         self.0.set(Fields::ACCESSED, self.0.contains(Fields::ACCESSED) || leaf && attrs.accessed);

@@ -128,7 +128,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Protect<'_, '_, '_, C, H> {
     #[inline]
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         match spot.seen.entry() {
             Entry::Table(_) if self.exact != Some(L::LEVEL.span_lg2) => return Ok(Step::Into),
@@ -155,7 +155,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Protect<'_, '_, '_, C, H> {
     #[inline]
     fn left<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         _: Table<L::Below>,
     ) -> Result<(), Error> {
         if self.changed.is_some_and(|at| spot.part.contains(at)) {

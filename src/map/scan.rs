@@ -88,7 +88,7 @@ impl<C: Config, H: Host, F: FnMut(UsedPage)> Visitor<FormatOf<C>> for Scan<'_, '
     #[inline]
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         let Entry::Leaf(frame) = spot.seen.entry() else {
             return Ok(Step::Into);

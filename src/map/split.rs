@@ -95,7 +95,7 @@ impl<'a, C: Config, H: Host> Cutter<'a, '_, '_, C, H> {
         Ok(table)
     }
 
-    fn take_apart<L>(&mut self, spot: &Spot<L>, frame: PhysAddr) -> Result<(), Error>
+    fn take_apart<L>(&mut self, spot: &Spot<'_, L>, frame: PhysAddr) -> Result<(), Error>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -131,7 +131,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Cutter<'_, '_, '_, C, H> {
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         let here = matches!(self.cuts, Cuts::Here);
         match spot.seen.entry() {
@@ -157,7 +157,7 @@ pub(super) struct Mark(pub(super) Fields);
 impl<F: Format> Visitor<F> for Mark {
     type Stop = Error;
 
-    fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<L>) -> Result<Step, Error> {
+    fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<'_, L>) -> Result<Step, Error> {
         if let Entry::Leaf(_) = spot.seen.entry() {
             // It was linked a moment ago, and no copy of it is in limbo.
             spot.table.live().modify(spot.index, 0, L::Format::mask(L::LEVEL, self.0));

@@ -30,7 +30,7 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
 }
 
 impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Tear<'_, '_, C, H, F> {
-    fn tell<L>(&mut self, spot: &Spot<L>)
+    fn tell<L>(&mut self, spot: &Spot<'_, L>)
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -52,7 +52,7 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>> for Tear<'
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         if self.tree.ground().not_ours(spot) {
             return Ok(Step::Over);
@@ -77,7 +77,7 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>> for Tear<'
 
     fn left<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         below: Table<L::Below>,
     ) -> Result<(), Error> {
         // The search for other names must not come this way again.

@@ -25,7 +25,7 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Clear<'_, '_, 'g, C, H, F> {
     /// speaks against that: it has one name, no copy in limbo and no entry that must stay, and no
     /// translation of it serves other spaces.
     #[inline]
-    pub(super) fn unlink_whole<L>(&mut self, spot: &Spot<L>) -> Result<bool, Error>
+    pub(super) fn unlink_whole<L>(&mut self, spot: &Spot<'_, L>) -> Result<bool, Error>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {

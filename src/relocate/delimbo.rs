@@ -34,7 +34,7 @@ struct Live {
 impl<F: Format> Visitor<F> for Live {
     type Stop = Error;
 
-    fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<L>) -> Result<Step, Error> {
+    fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<'_, L>) -> Result<Step, Error> {
         let Entry::Table(frame) = spot.seen.entry() else {
             return Err(spot.in_the_way());
         };

@@ -112,7 +112,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Settle<'_, '_, C, H> {
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         let level = <L::Below as PageTableLevel>::LEVEL;
         let ours = L::LEVEL.height != 0 && level.height == self.record.height;

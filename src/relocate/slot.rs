@@ -50,7 +50,7 @@ fn name_bits<L: PageTableLevel>(table: PhysAddr) -> u64 {
 }
 
 /// The entry at a spot, and every other one that names the same table.
-pub(super) struct EntrySlot<'s, L>(pub(super) &'s Spot<L>);
+pub(super) struct EntrySlot<'s, L>(pub(super) &'s Spot<'s, L>);
 
 impl<C, H, L> Slot<C, H, L::Below> for EntrySlot<'_, L>
 where
@@ -200,7 +200,7 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
 
     /// Where a search for names goes from here. The kernel's half names no table of another space,
     /// and a table of height 0 names none.
-    pub(super) fn onward<L: PageTableLevel>(&self, spot: &Spot<L>) -> Step {
+    pub(super) fn onward<L: PageTableLevel>(&self, spot: &Spot<'_, L>) -> Step {
         let further = L::LEVEL.height > 1 && !self.ground.not_ours(spot);
         if further { Step::Into } else { Step::Over }
     }
@@ -220,7 +220,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Check<'_, '_, C, H> {
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Stop> {
         let swap = C::Arch::STRATEGY == Strategy::Swap;
         let known = swap || (spot.table.frame(), spot.index) == self.holder;
@@ -246,7 +246,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Rename<'_, '_, C, H> {
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         if L::LEVEL.height == self.height && spot.seen.entry() == Entry::Table(self.table) {
             self.mover.ground.modify(spot, self.clear, self.set);

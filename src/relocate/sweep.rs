@@ -191,7 +191,7 @@ impl<C: Config, H: Host, P: Policy> Visitor<FormatOf<C>> for One<'_, '_, C, H, P
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Stop> {
         let below = <L::Below as PageTableLevel>::LEVEL;
         let Some(table) = self.mover.ground.below(&spot.seen)? else {
@@ -240,7 +240,7 @@ impl<C: Config, H: Host, P: Policy> Sweep<'_, '_, C, H, P> {
     /// Whether a table has an earlier name in the span, by which the sweep came to it before.
     fn came_before<L: PageTableLevel>(
         &self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         table: PhysAddr,
     ) -> Result<bool, Error> {
         if self.mover.ground.names == Names::Unique {
@@ -251,7 +251,7 @@ impl<C: Config, H: Host, P: Policy> Sweep<'_, '_, C, H, P> {
             .is_some_and(|first| (first.holder, first.index) != (spot.table.frame(), spot.index)))
     }
 
-    fn table<L>(&mut self, spot: &Spot<L>, table: Table<L::Below>) -> Result<(), Stop>
+    fn table<L>(&mut self, spot: &Spot<'_, L>, table: Table<L::Below>) -> Result<(), Stop>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -270,7 +270,7 @@ impl<C: Config, H: Host, P: Policy> Sweep<'_, '_, C, H, P> {
         Ok(())
     }
 
-    fn movable_table<L>(&mut self, spot: &Spot<L>, table: Table<L::Below>) -> Result<(), Stop>
+    fn movable_table<L>(&mut self, spot: &Spot<'_, L>, table: Table<L::Below>) -> Result<(), Stop>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -290,7 +290,7 @@ impl<C: Config, H: Host, P: Policy> Visitor<FormatOf<C>> for Sweep<'_, '_, C, H,
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Stop> {
         if self.mover.ground.not_ours(spot) {
             return Ok(Step::Over);
@@ -309,7 +309,7 @@ impl<C: Config, H: Host, P: Policy> Visitor<FormatOf<C>> for Sweep<'_, '_, C, H,
 
     fn left<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         below: Table<L::Below>,
     ) -> Result<(), Stop> {
         self.table(spot, below)

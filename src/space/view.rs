@@ -204,7 +204,7 @@ struct Each<F>(F);
 impl<T: Format, F: FnMut(&Visited) -> Step> Visitor<T> for Each<F> {
     type Stop = Error;
 
-    fn entry<L: PageTableLevel<Format = T>>(&mut self, spot: &Spot<L>) -> Result<Step, Error> {
+    fn entry<L: PageTableLevel<Format = T>>(&mut self, spot: &Spot<'_, L>) -> Result<Step, Error> {
         Ok((self.0)(&Visited {
             at: spot.whole.first(),
             level: L::LEVEL,

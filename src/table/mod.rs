@@ -63,19 +63,20 @@ impl<L> Clone for Table<L> {
 }
 impl<L> Copy for Table<L> {}
 
-/// An entry as it was read from a live table.
-pub(crate) struct Seen<L> {
+/// An entry as it was read from a live table. What it says is worked out when somebody asks: most who
+/// come by do not, or need a part of it.
+pub(crate) struct Seen<'s, L> {
     pub(crate) raw: u64,
-    sight: LevelSight,
+    sight: &'s Sight,
     read_from: PhantomData<L>,
 }
 
-impl<L> Clone for Seen<L> {
+impl<L> Clone for Seen<'_, L> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<L> Copy for Seen<L> {}
+impl<L> Copy for Seen<'_, L> {}
 
 impl<L: PageTableLevel> Table<L> {
     /// The table at `frame`.
@@ -138,7 +139,7 @@ impl<L: PageTableLevel> Table<L> {
 
     /// Reads an entry of the live words, to be decoded.
     #[inline]
-    pub(crate) fn see(self, index: usize, sight: &Sight) -> Seen<L> {
+    pub(crate) fn see(self, index: usize, sight: &Sight) -> Seen<'_, L> {
         self.live.see(index, sight)
     }
 
@@ -216,24 +217,29 @@ impl<L: PageTableLevel> Table<L> {
     }
 }
 
-impl<L: PageTableLevel> Seen<L> {
+impl<L: PageTableLevel> Seen<'_, L> {
+    #[inline]
+    fn sight(&self) -> LevelSight {
+        self.sight.of::<L>()
+    }
+
     /// What it says.
     #[inline]
     pub(crate) fn entry(&self) -> Entry {
-        self.sight.decode::<L>(self.raw)
+        self.sight().decode::<L>(self.raw)
     }
 
     /// The frame of a leaf, if it is one at a glance.
     #[inline]
     pub(crate) fn leaf(&self) -> Option<PhysAddr> {
-        let leaf = self.sight.is_leaf::<L>(self.raw);
+        let leaf = self.sight().is_leaf::<L>(self.raw);
         leaf.then(|| L::Format::address(L::LEVEL, true, self.raw))
     }
 
     /// The same of one that is not global.
     #[inline]
     pub(crate) fn local_leaf(&self) -> Option<PhysAddr> {
-        let leaf = self.sight.is_local_leaf::<L>(self.raw);
+        let leaf = self.sight().is_local_leaf::<L>(self.raw);
         leaf.then(|| L::Format::address(L::LEVEL, true, self.raw))
     }
 
@@ -245,7 +251,7 @@ impl<L: PageTableLevel> Seen<L> {
         host: &H,
         user: bool,
     ) -> Result<Option<Table<L::Below>>, Error> {
-        let Some(frame) = self.sight.plain_table::<L>(self.raw, user) else { return Ok(None) };
+        let Some(frame) = self.sight().plain_table::<L>(self.raw, user) else { return Ok(None) };
         // SAFETY: as in `below`: by the contract of `Format`, where a glance knows the name of a table,
         // `entry` says the same, with this address.
         unsafe { Table::at(host, frame) }.map(Some)

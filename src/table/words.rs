@@ -76,8 +76,8 @@ impl<L: PageTableLevel> Words<L> {
 
     /// Reads an entry, to be decoded.
     #[inline]
-    pub(crate) fn see(self, index: usize, sight: &Sight) -> Seen<L> {
-        Seen { raw: self.load(index), sight: sight.of::<L>(), read_from: PhantomData }
+    pub(crate) fn see(self, index: usize, sight: &Sight) -> Seen<'_, L> {
+        Seen { raw: self.load(index), sight, read_from: PhantomData }
     }
 
     /// Writes over an entry that is not present, and so is not written by hardware.

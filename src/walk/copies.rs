@@ -18,10 +18,10 @@ pub(crate) fn used_bits<L: PageTableLevel>() -> u64 {
     L::Format::mask(L::LEVEL, Fields::ACCESSED | Fields::DIRTY)
 }
 
-impl<C: Config, H: Host> Ground<'_, C, H> {
+impl<'h, C: Config, H: Host> Ground<'h, C, H> {
     /// Reads an entry; of a leaf, A and D are those of all copies.
     #[inline]
-    pub(crate) fn see<L>(&self, table: Table<L>, index: usize, whole: Span) -> Seen<L>
+    pub(crate) fn see<L>(&self, table: Table<L>, index: usize, whole: Span) -> Seen<'h, L>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -39,7 +39,7 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
 
     /// The limbo copy first, the live one last: what is merged in between is seen.
     #[cold]
-    fn see_both<L>(&self, table: Table<L>, twin: Words<L>, index: usize, whole: Span) -> Seen<L>
+    fn see_both<L>(&self, table: Table<L>, twin: Words<L>, index: usize, whole: Span) -> Seen<'h, L>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -55,7 +55,7 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
     }
 
     #[cold]
-    fn used_anywhere<L>(&self, table: Table<L>, index: usize, mut seen: Seen<L>) -> Seen<L>
+    fn used_anywhere<L>(&self, table: Table<L>, index: usize, mut seen: Seen<'h, L>) -> Seen<'h, L>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -72,7 +72,7 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
 
     /// Writes over an entry, and tells what was there.
     #[inline]
-    pub(crate) fn replace<L>(&self, spot: &Spot<L>, raw: u64) -> u64
+    pub(crate) fn replace<L>(&self, spot: &Spot<'_, L>, raw: u64) -> u64
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -81,7 +81,7 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
 
     /// Writes over an entry that is not present.
     #[inline]
-    pub(crate) fn put<L>(&self, spot: &Spot<L>, raw: u64)
+    pub(crate) fn put<L>(&self, spot: &Spot<'_, L>, raw: u64)
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -93,7 +93,7 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
 
     /// Clears and sets bits, and tells what was there.
     #[inline]
-    pub(crate) fn modify<L>(&self, spot: &Spot<L>, clear: u64, set: u64) -> u64
+    pub(crate) fn modify<L>(&self, spot: &Spot<'_, L>, clear: u64, set: u64) -> u64
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -102,7 +102,7 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
 
     /// Writes over an entry that still says `was`, or tells what it says. The answer has what hardware
     /// set in other copies meanwhile.
-    pub(crate) fn replace_if<L>(&self, spot: &Spot<L>, was: u64, raw: u64) -> Result<u64, u64>
+    pub(crate) fn replace_if<L>(&self, spot: &Spot<'_, L>, was: u64, raw: u64) -> Result<u64, u64>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {

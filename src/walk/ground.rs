@@ -101,7 +101,7 @@ impl<'h, C: Config, H: Host> Ground<'h, C, H> {
 
     /// The table that an entry names, if it names one.
     #[inline]
-    pub(crate) fn below<L>(&self, seen: &Seen<L>) -> Result<Option<Table<L::Below>>, Error>
+    pub(crate) fn below<L>(&self, seen: &Seen<'_, L>) -> Result<Option<Table<L::Below>>, Error>
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
@@ -120,7 +120,7 @@ impl<'h, C: Config, H: Host> Ground<'h, C, H> {
 
     /// Whether a root entry belongs to the kernel's own space, and this is another one.
     #[inline]
-    pub(crate) fn not_ours<L: PageTableLevel>(&self, spot: &Spot<L>) -> bool {
+    pub(crate) fn not_ours<L: PageTableLevel>(&self, spot: &Spot<'_, L>) -> bool {
         Self::is_root::<L>() && matches!(self.half, Half::Guest(half) if half.covers(spot.whole))
     }
 

@@ -32,7 +32,7 @@ pub(crate) type FormatOf<C> = <<C as Config>::Arch as Arch>::Format;
 pub(crate) type LeafmostOf<C> = <RootOf<C> as PageTableLevel>::Leafmost;
 
 /// One entry of a walk.
-pub(crate) struct Spot<L> {
+pub(crate) struct Spot<'s, L> {
     /// The table that holds it.
     pub(crate) table: Table<L>,
     /// Its place in the table.
@@ -42,24 +42,24 @@ pub(crate) struct Spot<L> {
     /// What of it the walk is about.
     pub(crate) part: Span,
     /// What it said when the walk came by.
-    pub(crate) seen: Seen<L>,
+    pub(crate) seen: Seen<'s, L>,
 }
 
-impl<L> Clone for Spot<L> {
+impl<L> Clone for Spot<'_, L> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<L> Copy for Spot<L> {}
+impl<L> Copy for Spot<'_, L> {}
 
-impl<L> Spot<L> {
+impl<L> Spot<'_, L> {
     /// The first address that the walk is about here.
     pub(crate) fn at(&self) -> VirtAddr {
         self.part.first()
     }
 }
 
-impl<L: PageTableLevel> Spot<L> {
+impl<L: PageTableLevel> Spot<'_, L> {
     /// Whether the walk is about all of it. (A verb is about whole base pages.)
     #[inline]
     pub(crate) fn covered(&self) -> bool {
@@ -75,7 +75,7 @@ impl<L: PageTableLevel> Spot<L> {
 
 #[cold]
 #[inline(never)]
-fn in_the_way<L: PageTableLevel>(at: VirtAddr, seen: Seen<L>) -> Error {
+fn in_the_way<L: PageTableLevel>(at: VirtAddr, seen: Seen<'_, L>) -> Error {
     let found = match seen.entry() {
         Entry::Empty => return Error::NotMapped { at, size_lg2: L::LEVEL.span_lg2 },
         Entry::Malformed(raw) => return Error::Malformed { at, height: L::LEVEL.height, raw },
@@ -110,13 +110,16 @@ pub(crate) trait Visitor<F: Format> {
     }
 
     /// Comes by an entry, on the way down.
-    fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<L>) -> Result<Step, Self::Stop>;
+    fn entry<L: PageTableLevel<Format = F>>(
+        &mut self,
+        spot: &Spot<'_, L>,
+    ) -> Result<Step, Self::Stop>;
 
     /// Comes back from the table `below`, which the entry named.
     #[inline]
     fn left<L: PageTableLevel<Format = F>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
         below: Table<L::Below>,
     ) -> Result<(), Self::Stop> {
         let _ = (spot, below);

@@ -65,7 +65,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Search<'_, C, H> {
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
-        spot: &Spot<L>,
+        spot: &Spot<'_, L>,
     ) -> Result<Step, Hit> {
         // Tables of the kernel's half name none of this space, and may be freed meanwhile.
         if self.ground.not_ours(spot) {

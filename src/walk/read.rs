@@ -121,7 +121,7 @@ impl Path {
 
     /// Goes down through a table entry.
     #[inline]
-    pub(crate) fn down<L: PageTableLevel>(&mut self, spot: &Spot<L>) {
+    pub(crate) fn down<L: PageTableLevel>(&mut self, spot: &Spot<'_, L>) {
         let granted = self.above(L::LEVEL.height) & L::Format::grants(L::LEVEL, spot.seen.raw);
         let below = usize::from(L::LEVEL.height).wrapping_sub(1);
         if let Some(place) = self.granted.get_mut(below) {
@@ -131,7 +131,7 @@ impl Path {
 
     /// What is mapped at a spot, if it is neither empty nor a table.
     #[inline]
-    fn mapped<L: PageTableLevel>(&self, spot: &Spot<L>) -> Option<Mapped> {
+    fn mapped<L: PageTableLevel>(&self, spot: &Spot<'_, L>) -> Option<Mapped> {
         let (at, size_lg2, raw) = (spot.whole.first(), L::LEVEL.span_lg2, spot.seen.raw);
         match spot.seen.entry() {
             Entry::Empty | Entry::Table(_) => None,
@@ -163,7 +163,7 @@ impl<F: Format> Visitor<F> for Finder {
     type Stop = Error;
 
     #[inline]
-    fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<L>) -> Result<Step, Error> {
+    fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<'_, L>) -> Result<Step, Error> {
         let at = spot.at();
         self.path.down(spot);
         self.answer = match self.path.mapped(spot) {
@@ -203,7 +203,10 @@ impl<F: Format> Visitor<F> for First {
     type Stop = Stopped;
 
     #[inline]
-    fn entry<L: PageTableLevel<Format = F>>(&mut self, spot: &Spot<L>) -> Result<Step, Stopped> {
+    fn entry<L: PageTableLevel<Format = F>>(
+        &mut self,
+        spot: &Spot<'_, L>,
+    ) -> Result<Step, Stopped> {
         self.0.down(spot);
         match self.0.mapped(spot) {
             Some(mapped) => Err(Stopped::Found(mapped)),
