@@ -1,6 +1,6 @@
 //! A place in a space, for runs of operations.
 
-use super::{Held, Place, Space, View};
+use super::{Held, Look, Place, Space};
 use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::gather::{Gather, Gone};
 use crate::level::{Attrs, Change, Config, Error, Format, Level, PageTableLevel, Rights};
@@ -228,7 +228,7 @@ impl<C: Config, H: Host> Cursor<'_, '_, C, H> {
         let tree = self.held.tree();
         match tree.base_page(at) {
             Some(mapping) => Ok(mapping),
-            None => View::of(tree).translate(at),
+            None => Look::at(tree).translate(at),
         }
     }
 }

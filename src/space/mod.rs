@@ -4,6 +4,7 @@ mod begin;
 mod cursor;
 mod find;
 mod held;
+mod look;
 mod moves;
 mod session;
 mod setup;
@@ -11,11 +12,13 @@ mod verbs;
 mod view;
 
 use held::{Held, Place};
+use look::Look;
 
 pub use cursor::Cursor;
+pub use look::Mappings;
 pub use session::Session;
 pub use setup::{KernelHalf, Setup};
-pub use view::{Mappings, View, Visited};
+pub use view::{View, Visited};
 
 use crate::addr::{PhysAddr, Span};
 use crate::gather::{Flushed, Gather, Gone};

@@ -1,14 +1,11 @@
 //! Looking, without changing anything.
 
-use super::Space;
+use super::{Look, Mappings, Space};
 use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::level::{Config, Entry, Error, Format, Level, Limits, PageTableLevel, Sight};
 use crate::map::Tree;
-use crate::table::{Host, NoTwins, RootCell, Table, Twins, table_lg2};
-use crate::walk::{
-    Finder, First, Ground, Half, Mapped, Mapping, Names, Reach, RootOf, Spot, Step, Stopped,
-    Visitor,
-};
+use crate::table::{Host, NoTwins, RootCell, Twins, table_lg2};
+use crate::walk::{Ground, Half, Mapping, Names, Reach, RootOf, Spot, Step, Visitor};
 use core::fmt;
 use core::marker::PhantomData;
 
@@ -51,7 +48,8 @@ impl<'h, C: Config, H: Host> View<'h, C, H> {
     /// # Safety
     /// `root` is the root of a tree of this mode, or of anything else for which the host reaches no
     /// more than memory that may be read: what a word of it names as a table is looked for with
-    /// [`Host::reach`], and read if that answers.
+    /// [`Host::reach`], and read if that answers. Where it answered may be read as long as the view, or
+    /// an iterator of it, lives.
     ///
     /// # Errors
     /// [`Error::BadRoot`] if `root` is zero, or not aligned for a root.
@@ -82,31 +80,13 @@ impl<'h, C: Config, H: Host> View<'h, C, H> {
     /// one in the self-map; [`Error::Unreachable`] if the host cannot reach a table.
     #[inline]
     pub fn translate(&self, at: VirtAddr) -> Result<Mapping, Error> {
-        if !Reach::<C::Arch>::has(at) {
-            return Err(Error::NoSuchAddress(at));
-        }
-        let mut finder = Finder::new(at, u64::MAX);
-        let page = Span::around(at, 0);
-        self.reading(page, || self.ground().descend(self.root()?, page, &mut finder))?;
-        finder.answer
-    }
-
-    /// Reads tables of a span: in a reader section where they are the kernel's, which may free them
-    /// meanwhile.
-    #[inline]
-    fn reading<R>(&self, span: Span, mut look: impl FnMut() -> R) -> R {
-        if !self.ground().borrows(span) {
-            return look();
-        }
-        let mut answer = None;
-        self.ground().host.read(&mut || answer = Some(look()));
-        answer.unwrap_or_else(look)
+        self.look().translate(at)
     }
 
     /// Everything that is mapped in a span, in ascending order: every entry that is not empty and
     /// names no table, once for each way to it. An address that the mode does not have maps nothing.
     pub fn mappings(self, span: Span) -> Mappings<'h, C, H> {
-        Mappings { view: self, rest: Some(span) }
+        Mappings::new(self, span)
     }
 
     /// Shows every entry that stands for an address of `span`, empty ones included, from the root
@@ -118,7 +98,7 @@ impl<'h, C: Config, H: Host> View<'h, C, H> {
         let mut each = Each(visit);
         for half in Reach::<C::Arch>::halves().into_iter().flatten() {
             if let Some(part) = half.intersect(span) {
-                self.reading(part, || self.ground().walk(self.root()?, part, &mut each))?;
+                self.look().walk(part, &mut each)?;
             }
         }
         Ok(())
@@ -139,8 +119,8 @@ impl<'h, C: Config, H: Host> View<'h, C, H> {
     }
 
     #[inline]
-    fn ground(&self) -> Ground<'_, C, H> {
-        Ground {
+    pub(super) fn look(&self) -> Look<'_, C, H> {
+        let ground = Ground {
             host: self.host,
             twins: self.twins,
             space: None,
@@ -150,52 +130,14 @@ impl<'h, C: Config, H: Host> View<'h, C, H> {
             local: false,
             self_map: self.self_map,
             config: PhantomData,
-        }
-    }
-
-    fn root(&self) -> Result<Table<RootOf<C>>, Error> {
-        self.ground().root(&self.cell)
-    }
-
-    /// The first thing mapped in a span.
-    fn first(&self, span: Span) -> Result<Option<Mapped>, Error> {
-        for half in Reach::<C::Arch>::halves().into_iter().flatten() {
-            let Some(part) = half.intersect(span) else { continue };
-            let walk = || self.ground().walk(self.root()?, part, &mut First::new());
-            match self.reading(part, walk) {
-                Ok(()) => {}
-                Err(Stopped::Found(mapped)) => return Ok(Some(mapped)),
-                Err(Stopped::Failed(error)) => return Err(error),
-            }
-        }
-        Ok(None)
+        };
+        Look { ground, cell: &self.cell }
     }
 }
 
 impl<C, H> fmt::Debug for View<'_, C, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View").field("root", &self.cell.root()).finish_non_exhaustive()
-    }
-}
-
-/// Everything that is mapped in a span, in order. See [`View::mappings`].
-#[derive(Debug)]
-pub struct Mappings<'h, C, H> {
-    view: View<'h, C, H>,
-    rest: Option<Span>,
-}
-
-impl<C: Config, H: Host> Iterator for Mappings<'_, C, H> {
-    type Item = Result<Mapped, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let rest = self.rest.take()?;
-        let found = self.view.first(rest).transpose()?;
-        if let Ok(mapped) = &found {
-            let next = mapped.span().last().0.checked_add(1).map(VirtAddr);
-            self.rest = next.and_then(|next| Span::inclusive(next, rest.last()));
-        }
-        Some(found)
     }
 }
 
@@ -230,13 +172,8 @@ impl<C: Config, H: Host> Space<'_, C, H> {
     pub fn translate(&self, at: VirtAddr) -> Result<Mapping, Error> {
         match self.held.tree().base_page(at) {
             Some(mapping) => Ok(mapping),
-            None => self.translate_by_steps(at),
+            None => Look::at(self.held.tree()).translate(at),
         }
-    }
-
-    #[cold]
-    fn translate_by_steps(&self, at: VirtAddr) -> Result<Mapping, Error> {
-        self.view().translate(at)
     }
 
     /// Everything that is mapped in a span, in order, with its accessed and dirty bits as they are

@@ -13,7 +13,7 @@
 //! ever written: those that name no table, and those that name what `Fresh::into_live` or `Spare::into_live` let go. A `Table` is
 //! made from nothing but a word that was read from a live table, or from a root cell; no verb keeps
 //! one after it has returned, but for the one that a space keeps at hand, and forgets before anything
-//! can unlink or move it.
+//! can unlink or move it, and the one that an iterator has come to, which borrows the space.
 //!
 //! No reference to live table memory exists but to one atomic word, for the time of one operation:
 //! the MMU reads and writes the same words.

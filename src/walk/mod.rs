@@ -17,7 +17,7 @@ pub(crate) use ground::{Ground, Half};
 pub(crate) use names::Name;
 pub(crate) use open::Open;
 pub(crate) use reach::Reach;
-pub(crate) use read::{Finder, First, Stopped};
+pub(crate) use read::{Finder, First, Leaves};
 pub use read::{Mapped, Mapping};
 
 use crate::addr::{Span, VirtAddr};

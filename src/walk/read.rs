@@ -3,6 +3,7 @@
 use super::{Spot, Step, Visitor};
 use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::level::{Attrs, Entry, Error, Format, PageTableLevel, Rights};
+use crate::table::Table;
 
 /// A page that is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,12 +179,48 @@ impl<F: Format> Visitor<F> for Finder {
     }
 }
 
-/// Finds the first thing that is mapped, and stops there.
-pub(crate) struct First(Path);
+/// What of a table of the lowest level is still to be read.
+pub(crate) struct Leaves<L> {
+    pub(crate) table: Table<L>,
+    pub(crate) rest: Span,
+    /// What the entries above it grant.
+    pub(crate) granted: u64,
+}
 
-impl First {
+impl<L> Clone for Leaves<L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<L> Copy for Leaves<L> {}
+
+/// Finds the first thing that is mapped, and stops there.
+pub(crate) struct First<L> {
+    path: Path,
+    /// Where it came to last.
+    pub(crate) leaves: Option<Leaves<L>>,
+}
+
+impl<L> First<L> {
     pub(crate) const fn new() -> Self {
-        Self(Path::new(u64::MAX))
+        Self::below(u64::MAX)
+    }
+
+    /// Begins below entries that grant this.
+    pub(crate) const fn below(granted: u64) -> Self {
+        Self { path: Path::new(granted), leaves: None }
+    }
+
+    /// What a walk that it goes along ends with.
+    pub(crate) fn end(
+        &mut self,
+        walk: impl FnOnce(&mut Self) -> Result<(), Stopped>,
+    ) -> Result<Option<Mapped>, Error> {
+        match walk(self) {
+            Ok(()) => Ok(None),
+            Err(Stopped::Found(mapped)) => Ok(Some(mapped)),
+            Err(Stopped::Failed(error)) => Err(error),
+        }
     }
 }
 
@@ -199,16 +236,24 @@ impl From<Error> for Stopped {
     }
 }
 
-impl<F: Format> Visitor<F> for First {
+impl<F: Format, B: PageTableLevel<Format = F>> Visitor<F> for First<B> {
     type Stop = Stopped;
+
+    #[inline]
+    fn leaves<L: PageTableLevel<Format = F>>(&mut self, table: Table<L>, rest: Span) -> usize {
+        let granted = self.path.above(L::LEVEL.height);
+        self.leaves = table.if_of().map(|table| Leaves { table, rest, granted });
+        let (first, last) = (L::LEVEL.index(rest.first()), L::LEVEL.index(rest.last()));
+        (first..last).take_while(|&index| table.load(index) == 0).count()
+    }
 
     #[inline]
     fn entry<L: PageTableLevel<Format = F>>(
         &mut self,
         spot: &Spot<'_, L>,
     ) -> Result<Step, Stopped> {
-        self.0.down(spot);
-        match self.0.mapped(spot) {
+        self.path.down(spot);
+        match self.path.mapped(spot) {
             Some(mapped) => Err(Stopped::Found(mapped)),
             None => Ok(Step::Into),
         }
