@@ -85,8 +85,7 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
     /// Refuses what [`Ground::admit`] does.
     #[inline]
     pub(crate) fn admit(&self, page: Span) -> Result<(), Error> {
-        let open = self.open.contains(page.first()) && self.open.contains(page.last());
-        if open && page.is_aligned(FormatOf::<C>::PAGE_LG2) {
+        if self.open.covers(page) && page.is_aligned(FormatOf::<C>::PAGE_LG2) {
             return Ok(());
         }
         self.ground().admit(page)

@@ -7,6 +7,8 @@ use crate::level::{Config, PageTableLevel};
 /// A run of whole root entries that a space can do with as it likes: all addresses in it exist, none
 /// belongs to the kernel's own space, unless this is that, and none to a self-map. Most addresses that
 /// a space is asked about are among these; others may be as good, and are looked at one by one.
+///
+/// After the highest address comes the lowest: so two halves of an address space are one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Open {
     first: u64,
@@ -26,22 +28,40 @@ impl Open {
             |index| Span::around(Reach::<C::Arch>::root_entry(index), RootOf::<C>::LEVEL.span_lg2);
         let runs = halves.into_iter().flatten();
         let runs = runs.flat_map(|run| beside(run, foreign)).flatten();
-        let runs = runs.flat_map(|run| beside(run, self_map.map(entry))).flatten();
+        let runs = runs.flat_map(|run| beside(run, self_map.map(entry))).flatten().map(Self::of);
+        let lowest = runs.clone().find(|run| run.first == 0);
+        let highest = runs.clone().find(|run| run.first.wrapping_add(run.bytes) == 0);
+        let around = highest.zip(lowest).and_then(|(highest, lowest)| {
+            let bytes = highest.bytes.checked_add(lowest.bytes)?;
+            Some(Self { first: highest.first, bytes })
+        });
         // The lower one of two alike.
-        let largest =
-            runs.reduce(
-                |one, other| {
-                    if other.bytes_less_one() > one.bytes_less_one() { other } else { one }
-                },
-            );
-        let bytes = largest.map_or(0, |run| run.bytes_less_one().saturating_add(1));
-        Self { first: largest.map_or(0, |run| run.first().0), bytes }
+        let larger = |one: Self, other: Self| if other.bytes > one.bytes { other } else { one };
+        runs.chain(around).reduce(larger).unwrap_or(Self { first: 0, bytes: 0 })
+    }
+
+    /// All of a span but, if that is every 64-bit address, the last byte.
+    fn of(span: Span) -> Self {
+        Self { first: span.first().0, bytes: span.bytes_less_one().saturating_add(1) }
+    }
+
+    /// How far an address is from the first one.
+    #[inline]
+    fn offset(self, at: VirtAddr) -> u64 {
+        at.0.wrapping_sub(self.first)
     }
 
     /// Whether an address is among them.
     #[inline]
     pub(crate) fn contains(self, at: VirtAddr) -> bool {
-        at.0.wrapping_sub(self.first) < self.bytes
+        self.offset(at) < self.bytes
+    }
+
+    /// Whether all addresses of a span are.
+    #[inline]
+    pub(crate) fn covers(self, span: Span) -> bool {
+        let (first, last) = (self.offset(span.first()), self.offset(span.last()));
+        first <= last && last < self.bytes
     }
 }
 
