@@ -32,8 +32,6 @@ pub(crate) struct Record {
     pub(crate) height: u8,
     /// It has 2 to this many bytes.
     pub(crate) size_lg2: u8,
-    /// Whether the copy is still to be kept like the live table, and merged into it.
-    live: bool,
 }
 
 impl Record {
@@ -41,7 +39,7 @@ impl Record {
     #[inline]
     pub(crate) const fn new<L: PageTableLevel>(old: PhysAddr, new: PhysAddr, at: VirtAddr) -> Self {
         let (height, size_lg2) = (L::LEVEL.height, table_lg2::<L>());
-        Self { old, new, at, height, size_lg2, live: true }
+        Self { old, new, at, height, size_lg2 }
     }
 }
 
@@ -55,12 +53,27 @@ pub(crate) struct Due {
 
 #[derive(Debug)]
 struct State {
+    /// First those whose copies are still to be kept like the live tables, and merged into them.
     records: ArrayVec<Record, { Limbo::MAX_RECORDS }>,
+    /// How many these are.
+    live: usize,
     due: Due,
 }
 
 impl State {
     const NOTHING: Due = Due { extent: Extent::Nothing, everywhere: false };
+
+    #[inline]
+    fn live(&self) -> &[Record] {
+        self.records.get(..self.live).unwrap_or_default()
+    }
+
+    /// The place of the record of the table that is live at `new`. The last one is settled first, and
+    /// so is found at once.
+    #[inline]
+    fn place(&self, new: PhysAddr) -> Option<usize> {
+        self.live().iter().rposition(|record| record.new == new)
+    }
 }
 
 /// The tables of one space that are in limbo.
@@ -81,7 +94,7 @@ impl Limbo {
 
     #[inline]
     pub(crate) const fn new() -> Self {
-        let state = State { records: ArrayVec::new_const(), due: State::NOTHING };
+        let state = State { records: ArrayVec::new_const(), live: 0, due: State::NOTHING };
         let (busy, interrupted) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { busy, interrupted, state: UnsafeCell::new(state) }
     }
@@ -124,6 +137,10 @@ impl Limbo {
         self.with(|state| {
             let pushed = state.records.try_push(record);
             debug_assert!(pushed.is_ok(), "room was asked for");
+            // Before those that are settled.
+            let last = state.records.len().saturating_sub(1);
+            state.records.swap(state.live.min(last), last);
+            state.live = state.live.saturating_add(1).min(state.records.len());
             state.due.extent = state.due.extent.max(due.extent);
             state.due.everywhere |= due.everywhere;
         });
@@ -139,9 +156,10 @@ impl Limbo {
     #[inline]
     pub(crate) fn settled(&self, new: PhysAddr) {
         self.with(|state| {
-            let mut records = state.records.iter_mut();
-            if let Some(record) = records.find(|record| record.live && record.new == new) {
-                record.live = false;
+            if let Some(place) = state.place(new) {
+                // A place says that there is one.
+                state.live = state.live.saturating_sub(1);
+                state.records.swap(place, state.live);
             }
         });
     }
@@ -161,7 +179,7 @@ impl Limbo {
     /// A record whose copy is still to be merged.
     #[inline]
     pub(crate) fn unsettled(&self) -> Option<Record> {
-        self.with(|state| state.records.iter().find(|record| record.live).copied())
+        self.with(|state| state.live().last().copied())
     }
 
     /// Gives back all frames whose records are settled, and tells of each. Every CPU has dropped
@@ -169,8 +187,7 @@ impl Limbo {
     #[inline]
     pub(crate) fn give_back<H: Host>(&self, host: &H, mut tell: impl FnMut(&Record)) {
         let next = |state: &mut State| {
-            let at = state.records.iter().position(|record| !record.live)?;
-            state.records.swap_pop(at)
+            if state.records.len() > state.live { state.records.pop() } else { None }
         };
         while let Some(record) = self.with(next) {
             host.table_gone(record.old, record.height);
@@ -192,9 +209,8 @@ unsafe impl Twins for Limbo {
     #[inline]
     fn twin_of(&self, live: PhysAddr) -> Option<PhysAddr> {
         self.with(|state| {
-            let mut records = state.records.iter();
-            let found = records.find(|record| record.live && record.new == live)?;
-            Some(found.old)
+            let place = state.place(live)?;
+            state.records.get(place).map(|record| record.old)
         })
     }
 }
