@@ -182,6 +182,16 @@ pub(super) const fn bits_between(from: u8, to: u8) -> u64 {
     low_bits(to) & !low_bits(from)
 }
 
+/// Entries of 64 bits have room for addresses of so many bits (Intel SDM volume 3A, section 4.1.4).
+pub(super) const MAX_PHYS_BITS: u8 = 52;
+
+/// The address in an entry of 64 bits.
+#[inline]
+pub(super) const fn address(level: Level, leaf: bool, raw: u64) -> PhysAddr {
+    let from = if leaf { level.span_lg2 } else { 12 };
+    PhysAddr(raw & bits_between(from, MAX_PHYS_BITS))
+}
+
 /// The address bits of a huge leaf that must be 0: those below its own size, but for the PAT bit.
 #[inline]
 pub(super) const fn below_huge(level: Level) -> u64 {

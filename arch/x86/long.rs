@@ -1,6 +1,6 @@
 //! 4-level and 5-level paging (Intel SDM volume 3A, section 4.5).
 
-use super::bits::{self, Bits, below_huge, bits_between};
+use super::bits::{self, Bits, MAX_PHYS_BITS, below_huge, bits_between};
 use crate::addr::PhysAddr;
 use crate::level::{
     Above, Arch, Attrs, Entry, Feature, Fields, Format, Glance, Last, Level, Limits,
@@ -58,7 +58,6 @@ impl Arch for X86_64La57 {
     const LIMITS: Limits = LONG_LIMITS;
 }
 
-const MAX_PHYS_BITS: u8 = 52;
 /// Where the software bits 58:52 of a leaf start, and how many of those in 11:9 come before them.
 const SOFTWARE_HIGH_FROM: u8 = 52;
 const SOFTWARE_LOW_BITS: u32 = 3;
@@ -101,8 +100,7 @@ unsafe impl Format for X86Long {
 
     #[inline]
     fn address(level: Level, leaf: bool, raw: u64) -> PhysAddr {
-        let from = if leaf { level.span_lg2 } else { Self::PAGE_LG2 };
-        PhysAddr(raw & bits_between(from, MAX_PHYS_BITS))
+        bits::address(level, leaf, raw)
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! PAE paging (Intel SDM volume 3A, section 4.4).
 
-use super::bits::{self, Bits, below_huge, bits_between};
+use super::bits::{self, Bits, MAX_PHYS_BITS, below_huge, bits_between};
 use crate::addr::PhysAddr;
 use crate::level::{
     Above, Arch, Attrs, Entry, Feature, Fields, Format, Glance, Last, Level, Limits,
@@ -49,7 +49,6 @@ impl Arch for X86Pae {
     }
 }
 
-const MAX_PHYS_BITS: u8 = 52;
 const ROOT_HEIGHT: u8 = PaeRoot::LEVEL.height;
 /// Bits 2:1 and 8:6 of a root entry, and by the manual bit 5 as well. But an emulator that walks root
 /// entries like all others sets A there, so a live root may have it. It is read as nothing, and never
@@ -97,8 +96,7 @@ unsafe impl Format for PaeWord {
 
     #[inline]
     fn address(level: Level, leaf: bool, raw: u64) -> PhysAddr {
-        let from = if leaf { level.span_lg2 } else { Self::PAGE_LG2 };
-        PhysAddr(raw & bits_between(from, MAX_PHYS_BITS))
+        bits::address(level, leaf, raw)
     }
 
     #[inline]

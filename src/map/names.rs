@@ -47,6 +47,7 @@ impl<'h, C: Config, H: Host> Check<'h, C, H> {
 
 impl<C: Config, H: Host> Visitor<FormatOf<C>> for Check<'_, C, H> {
     type Stop = Error;
+    const EMPTY: bool = false;
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,

@@ -49,6 +49,7 @@ impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Tear<'_, '_, C, H, F> {
 
 impl<'g, C: Config, H: Host, F: FnMut(Gone<'g>)> Visitor<FormatOf<C>> for Tear<'_, '_, C, H, F> {
     type Stop = Error;
+    const EMPTY: bool = false;
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,

@@ -109,6 +109,7 @@ struct Settle<'m, 'a, C: Config, H: Host> {
 
 impl<C: Config, H: Host> Visitor<FormatOf<C>> for Settle<'_, '_, C, H> {
     type Stop = Error;
+    const EMPTY: bool = false;
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,

@@ -217,6 +217,7 @@ struct Check<'m, 'a, C: Config, H: Host> {
 
 impl<C: Config, H: Host> Visitor<FormatOf<C>> for Check<'_, '_, C, H> {
     type Stop = Stop;
+    const EMPTY: bool = false;
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,
@@ -243,6 +244,7 @@ struct Rename<'m, 'a, C: Config, H: Host> {
 
 impl<C: Config, H: Host> Visitor<FormatOf<C>> for Rename<'_, '_, C, H> {
     type Stop = Error;
+    const EMPTY: bool = false;
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,

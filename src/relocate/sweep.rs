@@ -287,6 +287,7 @@ impl<C: Config, H: Host, P: Policy> Sweep<'_, '_, C, H, P> {
 
 impl<C: Config, H: Host, P: Policy> Visitor<FormatOf<C>> for Sweep<'_, '_, C, H, P> {
     type Stop = Stop;
+    const EMPTY: bool = false;
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,

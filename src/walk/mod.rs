@@ -99,6 +99,8 @@ pub enum Step {
 pub(crate) trait Visitor<F: Format> {
     /// What ends the walk early.
     type Stop: From<Error>;
+    /// Whether a walk of a range shows it entries that are empty, too.
+    const EMPTY: bool = true;
 
     /// Comes to the pages of `rest` in a table of the lowest level that has no copy in limbo, and may
     /// deal with ordinary leaves from the first on. Answers how many it has dealt with; the others are
@@ -143,8 +145,10 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
                     slots.skip_over(v.leaves(table, rest));
                 }
             }
-            let Some((whole, part)) = slots.next() else { return Ok(()) };
-            let index = L::LEVEL.index(whole.first());
+            let index = |whole: Span| L::LEVEL.index(whole.first());
+            let shown = |&(whole, _): &(Span, Span)| V::EMPTY || table.load(index(whole)) != 0;
+            let Some((whole, part)) = slots.find(shown) else { return Ok(()) };
+            let index = index(whole);
             self.visit::<L, V>(table, index, (whole, part), v, Self::walk::<L::Below, V>)?;
         }
     }

@@ -62,6 +62,7 @@ impl From<Error> for Hit {
 
 impl<C: Config, H: Host> Visitor<FormatOf<C>> for Search<'_, C, H> {
     type Stop = Hit;
+    const EMPTY: bool = false;
 
     fn entry<L: PageTableLevel<Format = FormatOf<C>>>(
         &mut self,

@@ -238,13 +238,13 @@ impl From<Error> for Stopped {
 
 impl<F: Format, B: PageTableLevel<Format = F>> Visitor<F> for First<B> {
     type Stop = Stopped;
+    const EMPTY: bool = false;
 
     #[inline]
     fn leaves<L: PageTableLevel<Format = F>>(&mut self, table: Table<L>, rest: Span) -> usize {
         let granted = self.path.above(L::LEVEL.height);
         self.leaves = table.if_of().map(|table| Leaves { table, rest, granted });
-        let (first, last) = (L::LEVEL.index(rest.first()), L::LEVEL.index(rest.last()));
-        (first..last).take_while(|&index| table.load(index) == 0).count()
+        0
     }
 
     #[inline]
