@@ -10,6 +10,7 @@ use crate::table::{Table, digits};
 use clap::ValueEnum;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// What is counted for a limit.
 enum Counted {
@@ -113,19 +114,32 @@ impl Limit {
     }
 }
 
+/// Counts for every limit. What is built for some of them takes as long as to count for the others.
+fn count_all(limits: &[Limit]) -> Result<Vec<f64>, String> {
+    let absent = |limit: &Limit| matches!(limit.counted, Counted::Absent);
+    let counted = |chosen: bool, without: Option<&Path>| {
+        let ours = |limit: &Limit| (absent(limit) == chosen).then(|| limit.count(without));
+        limits.iter().map(|limit| ours(limit).transpose()).collect::<Result<Vec<_>, _>>()
+    };
+    let (some, others) = thread::scope(|scope| {
+        let others = scope.spawn(|| counted(false, None));
+        let without = limits.iter().any(absent).then(cargo::without_relocation).transpose();
+        let some = without.and_then(|without| counted(true, without.as_deref()));
+        (some, others.join().map_err(|_| "a thread that counts has panicked".to_owned()))
+    });
+    Ok(some?.into_iter().zip(others??).filter_map(|(one, other)| one.or(other)).collect())
+}
+
 /// Counts for every limit, prints it, and says how many were broken. With `write`, the file gets what
 /// was reached, where that is less than what was held.
 pub fn gate(write: bool) -> Result<usize, String> {
     let (mut text, limits) = read(&path())?;
     let progress = Progress::new();
-    let absent = limits.iter().any(|limit| matches!(limit.counted, Counted::Absent));
-    progress.show("building without relocation");
-    let without = absent.then(cargo::without_relocation).transpose()?;
+    progress.show("counting, and building without relocation");
+    let counts = count_all(&limits)?;
     let mut table = Table::new(["instructions", "counted", "goal", "held", "", "row"]);
     let mut broken = 0;
-    for limit in &limits {
-        progress.show(&format!("{}, {}", limit.name, limit.row.name()));
-        let found = limit.count(without.as_deref())?;
+    for (limit, found) in limits.iter().zip(counts) {
         broken += usize::from(found > limit.held);
         let numbers = [digits(found), limit.goal.to_string(), limit.held.to_string()];
         let about = [limit.says(found).to_owned(), limit.row.name().to_owned()];

@@ -219,7 +219,7 @@ impl<C: Config, H: Host> Cursor<'_, '_, C, H> {
         Ok(found)
     }
 
-    /// What is mapped here. The cursor stays. See [`View::translate`].
+    /// What is mapped here. The cursor stays. See [`View::translate`](super::View::translate).
     ///
     /// # Errors
     /// As there.

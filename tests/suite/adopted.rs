@@ -7,8 +7,8 @@ use crate::common::x86::{USER, flushing, frame, page, space};
 use crate::common::{plain, upper_half};
 use pgtable::arch::x86::{X86_32, X86_64};
 use pgtable::{
-    Arch, Attrs, Error, Frame, Host, Names, Page, PhysAddr, Rights, RootCell, Setup, Size4MiB,
-    Space, Span, VirtAddr,
+    Arch, Attrs, Error, Frame, Host, Mapped, Names, Page, PhysAddr, Rights, RootCell, Setup,
+    Size4MiB, Space, Span, VirtAddr,
 };
 
 const GIB: u64 = 1 << 30;
@@ -172,4 +172,31 @@ fn the_kernels_half_is_not_looked_at() {
     let sharing = Setup::new().sharing(kernel.kernel_half().unwrap());
     let adopted = unsafe { Space::<X86_64, _>::adopt(&host, &cells[1], root, sharing) };
     assert_eq!(adopted.unwrap().root(), root);
+}
+
+/// What a table entry does not grant, no page below it has, however one asks.
+#[test]
+fn rights_that_a_table_takes_away() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let pages = [0x4020_3000, 0x4020_4000];
+    let root = left_behind(&host, &pages);
+    let (mut table, user) = (root.0, 1 << 2);
+    for shift in [39, 30, 21] {
+        let entry = table + 8 * (pages[0] >> shift & 0x1ff);
+        host.clear_bits(entry, user);
+        let adopted = unsafe { Space::<X86_64, _>::adopt(&host, &cell, root, Setup::new()) };
+        let space = adopted.unwrap();
+        let one_by_one = pages.map(|at| space.translate(VirtAddr(at)).unwrap());
+        let in_order = space.mappings(Span::ALL).map(|mapped| match mapped.unwrap() {
+            Mapped::Page(page) => page,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(in_order.collect::<Vec<_>>(), one_by_one);
+        for page in one_by_one {
+            assert_eq!((page.attrs.rights, page.effective), (USER, USER - Rights::USER));
+        }
+        space.release().map_err(|(_, error)| error).unwrap();
+        host.set_bits(entry, 3, user);
+        table = host.read(entry, 3) & 0xf_ffff_f000;
+    }
 }
