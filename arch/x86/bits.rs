@@ -183,9 +183,11 @@ pub(super) const fn bits_between(from: u8, to: u8) -> u64 {
 }
 
 /// Entries of 64 bits have room for addresses of so many bits (Intel SDM volume 3A, section 4.1.4).
+#[cfg(target_has_atomic = "64")]
 pub(super) const MAX_PHYS_BITS: u8 = 52;
 
 /// The address in an entry of 64 bits.
+#[cfg(target_has_atomic = "64")]
 #[inline]
 pub(super) const fn address(level: Level, leaf: bool, raw: u64) -> PhysAddr {
     let from = if leaf { level.span_lg2 } else { 12 };
