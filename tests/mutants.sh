@@ -9,7 +9,7 @@
 #   tests/mutants.sh --jobs 2               two mutants at a time: each takes a core and 2 GiB
 #
 # There are two passes: every mutant meets the tests that are quick, and those that survive meet all
-# tests of the library. Results are in target/mutants/mutants.out; working copies are in $TMPDIR, best on a
+# tests of the library, and the explorer. Results are in target/mutants/mutants.out; working copies are in $TMPDIR, best on a
 # tmpfs of 8 GiB.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -68,7 +68,7 @@ pass() {
         shift
     done
     shift
-    # For building, too: the other tests and the examples need not be built.
+    # For building, too: most other tests and the examples need not be built.
     PROPTEST_CASES=$cases cargo mutants --output "$output" --no-shuffle --colors never \
         --timeout "$seconds" --build-timeout 300 --cargo-arg=--locked --cargo-arg=--test=suite \
         "${options[@]}" "${only[@]}" "${here[@]}" -- -- -Z unstable-options --fail-fast "$@" || status=$?
@@ -80,7 +80,7 @@ pass() {
 
 pass 8 60 $resume -- "${long[@]/#/--skip=}"
 if [[ -s $output/mutants.out/missed.txt ]]; then
-    pass 24 300 --iterate --
+    pass 24 300 --iterate --cargo-arg=--test=explore --
 fi
 
 known=tests/mutants.txt
