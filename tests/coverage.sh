@@ -2,7 +2,7 @@
 # Line coverage of src/ and arch/ by the tests: a line for each file, and the total.
 #
 #   tests/coverage.sh               every test
-#   tests/coverage.sh edges exact   these only
+#   tests/coverage.sh suite layers  these only
 #
 # The lines that nothing has run are in target/coverage/uncovered.txt.
 set -euo pipefail
