@@ -9,8 +9,8 @@
 #   tests/mutants.sh --jobs 2               two mutants at a time: each takes a core and 2 GiB
 #
 # There are two passes: every mutant meets the tests that are quick, and those that survive meet all
-# tests of the library, and the explorer. Results are in target/mutants/mutants.out; working copies are in $TMPDIR, best on a
-# tmpfs of 8 GiB.
+# tests of the library, and the explorer. Results are in target/mutants/mutants.out; working copies are
+# in $TMPDIR, best on a tmpfs of 8 GiB.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -16,9 +16,7 @@ pub fn count(who: &Contestant, row: Row) -> Result<f64, String> {
 
 /// The same, as another build of this program does it.
 pub fn count_in(program: &Path, who: &Contestant, row: Row) -> Result<f64, String> {
-    // Another thread may be counting something else.
-    let (process, name) = (std::process::id(), format!("{}-{}", who.name, row.name()));
-    let output = std::env::temp_dir().join(format!("pgtable-{process}-{name}.callgrind"));
+    let output = std::env::temp_dir().join(format!("pgtable-{}.callgrind", std::process::id()));
     let total = run(program, who.name, row.name(), &output);
     // What cannot be removed is not there.
     let _ = std::fs::remove_file(&output);

@@ -8,6 +8,7 @@ use crate::progress::Progress;
 use crate::row::Row;
 use crate::table::{Table, digits};
 use clap::ValueEnum;
+use std::cell::LazyCell;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -80,14 +81,13 @@ fn parse(line: &str) -> Result<Limit, String> {
 }
 
 impl Limit {
-    fn count(&self, without: Option<&Path>) -> Result<f64, String> {
+    fn count(&self, without: &dyn Fn() -> Result<PathBuf, String>) -> Result<f64, String> {
         let plain = || count(&find("pgtable")?, self.row);
         match &self.counted {
             Counted::Whole(who) => count(who, self.row),
             Counted::Idle => Ok(count(&find("pgtable-relocatable")?, self.row)? - plain()?),
             Counted::Absent => {
-                let without = without.ok_or("there is no build without relocation")?;
-                Ok((plain()? - count_in(without, &find("pgtable")?, self.row)?).abs())
+                Ok((plain()? - count_in(&without()?, &find("pgtable")?, self.row)?).abs())
             }
         }
     }
@@ -114,28 +114,29 @@ impl Limit {
     }
 }
 
-/// Counts for every limit. What is built for some of them takes as long as to count for the others.
+/// Counts for every limit. What is built for some of them is built meanwhile: it takes as
+/// long as to count for those that stand before them.
 fn count_all(limits: &[Limit]) -> Result<Vec<f64>, String> {
-    let absent = |limit: &Limit| matches!(limit.counted, Counted::Absent);
-    let counted = |chosen: bool, without: Option<&Path>| {
-        let ours = |limit: &Limit| (absent(limit) == chosen).then(|| limit.count(without));
-        limits.iter().map(|limit| ours(limit).transpose()).collect::<Result<Vec<_>, _>>()
-    };
-    let (some, others) = thread::scope(|scope| {
-        let others = scope.spawn(|| counted(false, None));
-        let without = limits.iter().any(absent).then(cargo::without_relocation).transpose();
-        let some = without.and_then(|without| counted(true, without.as_deref()));
-        (some, others.join().map_err(|_| "a thread that counts has panicked".to_owned()))
-    });
-    Ok(some?.into_iter().zip(others??).filter_map(|(one, other)| one.or(other)).collect())
+    let progress = Progress::new();
+    let absent = limits.iter().any(|limit| matches!(limit.counted, Counted::Absent));
+    thread::scope(|scope| {
+        let building = absent.then(|| scope.spawn(cargo::without_relocation));
+        let without = LazyCell::new(|| {
+            let built = building.ok_or("there is no build without relocation")?.join();
+            built.unwrap_or_else(|_| Err("the build without relocation has panicked".into()))
+        });
+        let counted = limits.iter().map(|limit| {
+            progress.show(&format!("{}, {}", limit.name, limit.row.name()));
+            limit.count(&|| (*without).clone())
+        });
+        counted.collect()
+    })
 }
 
 /// Counts for every limit, prints it, and says how many were broken. With `write`, the file gets what
 /// was reached, where that is less than what was held.
 pub fn gate(write: bool) -> Result<usize, String> {
     let (mut text, limits) = read(&path())?;
-    let progress = Progress::new();
-    progress.show("counting, and building without relocation");
     let counts = count_all(&limits)?;
     let mut table = Table::new(["instructions", "counted", "goal", "held", "", "row"]);
     let mut broken = 0;
@@ -146,7 +147,6 @@ pub fn gate(write: bool) -> Result<usize, String> {
         table.row([limit.name.clone()].into_iter().chain(numbers).chain(about));
         text.write_str(&limit.line(found)).map_err(|error| error.to_string())?;
     }
-    drop(progress);
     print!("{table}");
     if write && broken == 0 {
         std::fs::write(path(), text).map_err(|error| format!("{:?}: {error}", path()))?;
