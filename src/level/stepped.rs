@@ -142,6 +142,9 @@ impl<W: Word, S: Steps> Word for Stepped<W, S> {
     fn load(at: &W::Atomic) -> u64 {
         S::perform::<W>(at, WordAccess::Load)
     }
+    fn get(at: &mut W::Atomic) -> u64 {
+        S::perform::<W>(at, WordAccess::Load)
+    }
     fn store(at: &W::Atomic, raw: u64) {
         S::perform::<W>(at, WordAccess::Store(raw));
     }

@@ -31,6 +31,8 @@ pub trait Word: sealed::Sealed + Copy + 'static {
     fn raw(self) -> u64;
     /// Reads (Acquire).
     fn load(at: &Self::Atomic) -> u64;
+    /// Reads a word that nobody else touches now: the compiler may read several at once.
+    fn get(at: &mut Self::Atomic) -> u64;
     /// Writes (Release), for words that the MMU does not write: those that are not present.
     fn store(at: &Self::Atomic, raw: u64);
     /// Writes, and tells what was there, with what hardware had set by then.
@@ -63,6 +65,10 @@ impl Word for u32 {
     #[inline]
     fn load(at: &AtomicU32) -> u64 {
         at.load(Ordering::Acquire).raw()
+    }
+    #[inline]
+    fn get(at: &mut AtomicU32) -> u64 {
+        at.get_mut().raw()
     }
     #[inline]
     fn store(at: &AtomicU32, raw: u64) {
@@ -106,6 +112,10 @@ impl Word for u64 {
     #[inline]
     fn load(at: &Self::Atomic) -> u64 {
         at.load(Ordering::Acquire)
+    }
+    #[inline]
+    fn get(at: &mut Self::Atomic) -> u64 {
+        *at.get_mut()
     }
     #[inline]
     fn store(at: &Self::Atomic, raw: u64) {

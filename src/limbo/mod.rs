@@ -32,14 +32,21 @@ pub(crate) struct Record {
     pub(crate) height: u8,
     /// It has 2 to this many bytes.
     pub(crate) size_lg2: u8,
+    /// What its words added up to when they were copied, if nobody but hardware can have written to
+    /// them since.
+    pub(crate) sum: Option<u64>,
 }
 
 impl Record {
     /// The table of level `L` at `old`, to be moved to `new`.
     #[inline]
-    pub(crate) const fn new<L: PageTableLevel>(old: PhysAddr, new: PhysAddr, at: VirtAddr) -> Self {
+    pub(crate) const fn new<L: PageTableLevel>(
+        (old, new): (PhysAddr, PhysAddr),
+        at: VirtAddr,
+        sum: Option<u64>,
+    ) -> Self {
         let (height, size_lg2) = (L::LEVEL.height, table_lg2::<L>());
-        Self { old, new, at, height, size_lg2 }
+        Self { old, new, at, height, size_lg2, sum }
     }
 }
 
@@ -210,7 +217,10 @@ unsafe impl Twins for Limbo {
     fn twin_of(&self, live: PhysAddr) -> Option<PhysAddr> {
         self.with(|state| {
             let place = state.place(live)?;
-            state.records.get(place).map(|record| record.old)
+            let record = state.records.get_mut(place)?;
+            // Who asks may be about to write to both.
+            record.sum = None;
+            Some(record.old)
         })
     }
 }

@@ -5,7 +5,7 @@ use super::policy::tally;
 use crate::addr::Span;
 use crate::level::{Config, Entry, Error, Format, PageTableLevel, relocatable};
 use crate::limbo::Record;
-use crate::table::{Host, Table, Words, with_roots};
+use crate::table::{Copied, Host, Table, Words, with_roots};
 use crate::walk::{FormatOf, Half, Names, RootOf, Spot, Step, Visitor, used_bits};
 use core::ops::Range;
 
@@ -45,14 +45,15 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
     }
 
     /// Roots that share a half are changed under their list's lock; there the old one is taken off, when
-    /// what was noted in its words of that half is in the new one's.
+    /// what was noted in its words of that half is in the new one's. Other spaces write there, too: a sum
+    /// of words tells nothing.
     fn settle_root(&self, record: &Record) -> Result<(), Error> {
         let root = self.ground.root(self.cell)?;
         if self.ground.half == Half::Apart {
-            self.merge(root);
+            self.merge(root, None);
         } else {
             with_roots(self.ground.host, |list| {
-                self.merge(root);
+                self.merge(root, None);
                 list.remove(record.old);
             });
         }
@@ -61,12 +62,29 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         Ok(())
     }
 
-    /// Gives the live table what hardware has noted in the copy, where both say the same.
-    fn merge<M>(&self, table: Table<M>)
+    /// The sum of the words of a table that was copied, where it tells whether hardware has noted
+    /// anything in them since.
+    ///
+    /// Hardware sets bits, and so makes the sum larger: by less than comes around to the same again, if
+    /// the bits are not the uppermost ones.
+    pub(super) fn telling_sum<M>(copied: Copied) -> Option<u64>
+    where
+        M: PageTableLevel<Format = FormatOf<C>>,
+    {
+        let around = used_bits::<M>().leading_zeros() < u32::from(M::LEVEL.index_lg2);
+        (!around).then_some(copied.sum)
+    }
+
+    /// Gives the live table what hardware has noted in the copy, where both say the same. `sum` is what
+    /// the copy's words added up to before, if that is known to tell.
+    fn merge<M>(&self, table: Table<M>, sum: Option<u64>)
     where
         M: PageTableLevel<Format = FormatOf<C>>,
     {
         let Some(twin) = table.twin() else { return };
+        if sum.is_some_and(|sum| sum == twin.quiet_sum()) {
+            return;
+        }
         // Most often there is nothing new in many entries: a look at several at once finds that out.
         let run = M::LEVEL.entries().min(16);
         let mut first = 0;
@@ -120,7 +138,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Settle<'_, '_, C, H> {
         let named = spot.seen.entry() == Entry::Table(self.record.new);
         if ours && named && spot.seen.raw & L::Format::TWIN != 0 {
             if let Some(below) = self.mover.ground.below(&spot.seen)? {
-                self.mover.merge(below);
+                self.mover.merge(below, self.record.sum);
             }
             // The record first: who sees TWIN finds the record, or is one who saw it before.
             self.mover.limbo.settled(self.record.new);

@@ -25,6 +25,10 @@
 //! of them, the old frames go back. A batch ends when a session is left or dropped, when a move fails,
 //! and when the limbo is full, after which the move goes on. Nothing waits for anybody else to leave.
 //!
+//! Most often there is nothing to merge, and the old words tell it: hardware sets bits, and so makes
+//! their sum larger than it was when they were copied. Where a verb has come by since, which may have
+//! written to both copies, the sum tells nothing, and they are compared word by word.
+//!
 //! If the host's shootdown panics, all stays as it is: frames in limbo are never freed without an
 //! acknowledgement.
 //!
@@ -49,7 +53,7 @@ use crate::addr::{PhysAddr, Span};
 use crate::gather::Gather;
 use crate::level::{Arch, Config, Error, Fields, Format, PageTableLevel, Strategy};
 use crate::limbo::{Due, Limbo, Record};
-use crate::table::{Host, RootCell, Spare, Table, give_back, table_lg2};
+use crate::table::{Copied, Host, RootCell, Spare, Table, give_back, table_lg2};
 use crate::walk::{FormatOf, Ground};
 use core::marker::PhantomData;
 use policy::tally;
@@ -126,13 +130,14 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         M: PageTableLevel<Format = FormatOf<C>>,
         S: Slot<C, H, M>,
     {
-        let (mut any, to) = (0, spare.frame());
-        slot.enlist(self, to, &mut || any = spare.copy(old))?;
+        let (mut copied, to) = (Copied { any: 0, sum: 0 }, spare.frame());
+        slot.enlist(self, to, &mut || copied = spare.copy(old))?;
         // From here on nothing fails.
         let new = spare.into_live(old);
         let global = M::Format::mask(M::LEVEL, Fields::GLOBAL);
-        let everywhere = slot.everywhere(self) || M::LEVEL.maps && any & global != 0;
-        let record = Record::new::<M>(old.frame(), to, slot.span().first());
+        let everywhere = slot.everywhere(self) || M::LEVEL.maps && copied.any & global != 0;
+        let (frames, at) = ((old.frame(), to), slot.span().first());
+        let record = Record::new::<M>(frames, at, Self::telling_sum::<M>(copied));
         self.limbo.hold(record, Due { extent: slot.extent(), everywhere });
         slot.publish(self, old, new);
         Ok(())

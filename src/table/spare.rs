@@ -7,6 +7,15 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
+/// What was in the words of a table when they were copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copied {
+    /// The bitwise OR of them all.
+    pub(crate) any: u64,
+    /// Their sum, modulo 2 to the 64.
+    pub(crate) sum: u64,
+}
+
 /// A frame for a table of level `L`, which keeps to what was asked for. It is no table yet; dropped,
 /// it goes back to the host.
 pub(crate) struct Spare<'h, L: PageTableLevel, H: Host> {
@@ -42,18 +51,19 @@ impl<'h, L: PageTableLevel, H: Host> Spare<'h, L, H> {
         self.frame
     }
 
-    /// Fills it with the words of a live table, and answers with the bitwise OR of them all. Hardware
-    /// may write to the original meanwhile: what it sets is found there.
+    /// Fills it with the words of a live table, and tells what these were. Hardware may write to the
+    /// original meanwhile: what it sets is found there.
     #[inline]
-    pub(crate) fn copy(&mut self, of: Table<L>) -> u64 {
+    pub(crate) fn copy(&mut self, of: Table<L>) -> Copied {
         let (from, to) = (of.live(), Words::<L>::from_reached(self.first));
-        let mut any = 0;
+        let mut copied = Copied { any: 0, sum: 0 };
         for index in 0..L::LEVEL.entries() {
-            let raw = L::Format::copied(L::LEVEL, from.load(index));
-            to.store(index, raw);
-            any |= raw;
+            let raw = from.load(index);
+            copied.any |= raw;
+            copied.sum = copied.sum.wrapping_add(raw);
+            to.store(index, L::Format::copied(L::LEVEL, raw));
         }
-        any
+        copied
     }
 
     /// It is filled now, and a table: it stands in for `of`.

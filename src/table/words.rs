@@ -74,6 +74,19 @@ impl<L: PageTableLevel> Words<L> {
         self.with(index, WordOf::<L>::load)
     }
 
+    /// The sum of all words, modulo 2 to the 64, of a copy that every CPU has dropped, at the end of its
+    /// batch: nobody else comes to it any more, so the CPU may read several words at once.
+    #[inline]
+    pub(crate) fn quiet_sum(self) -> u64 {
+        let words = self.first.cast::<AtomicOf<L>>().as_ptr();
+        // SAFETY: as in `with`, these are the `entries()` words of a table, which is not freed yet. The
+        // slice is the only way to them while it is there: no CPU gets here any more, nor does a
+        // reader of the host's, and verbs that do would have to borrow the space, as the end of the
+        // batch does now.
+        let words = unsafe { core::slice::from_raw_parts_mut(words, L::LEVEL.entries()) };
+        words.iter_mut().map(WordOf::<L>::get).fold(0, u64::wrapping_add)
+    }
+
     /// Reads an entry, to be decoded.
     #[inline]
     pub(crate) fn see(self, index: usize, sight: &Sight) -> Seen<'_, L> {

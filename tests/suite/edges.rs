@@ -2,12 +2,13 @@
 
 use crate::common::memory::Memory;
 use crate::common::watch::Watch;
+use crate::common::x86::flushing;
 use crate::common::{plain, upper_half};
 use pgtable::arch::x86::{LongPmd, X86_32, X86_64, X86Long, X86Pae};
 use pgtable::{
     Above, Arch, Attrs, Config, Error, Feature, Format, Frame, FrameRun, Gather, Last, Limits,
-    Names, Page, PhysAddr, Rights, RootCell, Setup, Size2MiB, Size4KiB, Size4MiB, Space, Span,
-    VirtAddr,
+    Names, Page, PhysAddr, Placement, Rights, RootCell, Setup, Size2MiB, Size4KiB, Size4MiB, Space,
+    Span, Used, VirtAddr,
 };
 use std::cell::Cell;
 
@@ -44,18 +45,45 @@ fn global_translations_are_stale_everywhere() {
     assert!(host.stale().pop().unwrap().global());
 }
 
+type Of<'r, 'm> = Space<'r, X86_32, &'m Memory>;
+
+/// A kernel with a 4 MiB page in its half, which another space shares.
+fn kernel_and_guest<'r, 'm>(host: &'m Memory, cells: &'r [RootCell; 2]) -> [Of<'r, 'm>; 2] {
+    let own = Setup::new().kernel(upper_half::<X86_32>());
+    let mut kernel = Space::new(host, &cells[0], own).unwrap();
+    kernel.map(four(0xc000_0000), Frame::new(PhysAddr(0)).unwrap(), plain()).unwrap();
+    let half = kernel.kernel_half().unwrap();
+    let guest = Space::new(host, &cells[1], Setup::new().sharing(half)).unwrap();
+    [kernel, guest]
+}
+
 #[test]
 fn what_a_leaving_root_noted_stays() {
     let (host, cells) = (Memory::new(), [const { RootCell::new() }; 2]);
-    let own = Setup::new().kernel(upper_half::<X86_32>());
-    let mut kernel = Space::<X86_32, _>::new(&host, &cells[0], own).unwrap();
-    kernel.map(four(0xc000_0000), Frame::new(PhysAddr(0)).unwrap(), plain()).unwrap();
-    let half = kernel.kernel_half().unwrap();
-    let guest = Space::<X86_32, _>::new(&host, &cells[1], Setup::new().sharing(half)).unwrap();
+    let [kernel, guest] = kernel_and_guest(&host, &cells);
     host.set_bits(guest.root().0 + 4 * 0x300, 2, 0x60);
     guest.tear_down().map_err(|(_, error)| error).unwrap();
     let attrs = kernel.translate(VirtAddr(0xc000_0000)).unwrap().attrs;
     assert!(attrs.accessed && attrs.dirty);
+}
+
+/// Also where the kernel has taken as much away from the words of a root in limbo as a CPU has noted there.
+#[test]
+fn what_a_moved_root_noted_stays() {
+    let (host, cells) = (Memory::new(), [const { RootCell::new() }; 2]);
+    let [mut kernel, mut guest] = kernel_and_guest(&host, &cells);
+    let used = plain().with_used(true, false);
+    kernel.map(four(0xc040_0000), Frame::new(PhysAddr(0)).unwrap(), used).unwrap();
+    let mut session = guest.enter();
+    let moved = session.migrate_root(|_| Placement::Anywhere).unwrap().unwrap();
+    session.suspend();
+    host.set_bits(moved.from.0 + 4 * 0x300, 2, 0x20);
+    flushing(&mut kernel, |kernel, gather| {
+        kernel.test_and_clear(four(0xc040_0000).span(), Used::ACCESSED, gather, |_| ()).unwrap();
+    });
+    guest.enter().leave();
+    let accessed = |at| kernel.translate(VirtAddr(at)).unwrap().attrs.accessed;
+    assert_eq!([0xc000_0000, 0xc040_0000].map(accessed), [true, false]);
 }
 
 #[test]
@@ -138,11 +166,7 @@ fn a_table_at_frame_0_is_refused() {
 #[test]
 fn a_refused_exchange_changes_nothing() {
     let (host, cells) = (Memory::new(), [const { RootCell::new() }; 2]);
-    let own = Setup::new().kernel(upper_half::<X86_32>());
-    let mut kernel = Space::<X86_32, _>::new(&host, &cells[0], own).unwrap();
-    kernel.map(four(0xc000_0000), Frame::new(PhysAddr(0)).unwrap(), plain()).unwrap();
-    let half = kernel.kernel_half().unwrap();
-    let guest = Space::<X86_32, _>::new(&host, &cells[1], Setup::new().sharing(half)).unwrap();
+    let [mut kernel, guest] = kernel_and_guest(&host, &cells);
     host.set_bits(guest.root().0 + 4 * 0x300, 2, 0x60);
     let before = host.picture();
     Gather::scope(|mut gather| {
