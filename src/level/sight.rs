@@ -84,14 +84,6 @@ impl Sight {
         }
     }
 
-    /// Takes no entry of this height for an ordinary name of a table: each is to be looked at. (An
-    /// entry that is like one in every bit names frame 0, where no table is.)
-    pub(crate) fn look_twice(&mut self, height: u8) {
-        if let Some(mask) = self.tables.get_mut(usize::from(height)) {
-            *mask = u64::MAX;
-        }
-    }
-
     #[inline]
     fn at<L: PageTableLevel>(places: &[u64; MAX_LEVELS]) -> u64 {
         places.get(usize::from(L::LEVEL.height)).copied().unwrap_or_default()

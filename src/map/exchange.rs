@@ -148,9 +148,7 @@ struct Raw {
 }
 
 impl Install for Raw {
-    fn exact(&self) -> Option<u8> {
-        Some(self.size_lg2)
-    }
+    const SINGLE: bool = true;
 
     fn rights(&self) -> Rights {
         self.rights

@@ -70,9 +70,7 @@ impl<F: FnMut(VirtAddr, u64) -> Option<FrameRun>> Frames<F> {
 }
 
 impl<F: FnMut(VirtAddr, u64) -> Option<FrameRun>> Install for Frames<F> {
-    fn exact(&self) -> Option<u8> {
-        None
-    }
+    const SINGLE: bool = false;
 
     fn rights(&self) -> Rights {
         self.attrs.rights

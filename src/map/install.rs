@@ -23,8 +23,8 @@ use crate::walk::{FormatOf, Slots, Spot, Step, Visitor};
 
 /// What a span is filled with.
 pub(crate) trait Install {
-    /// If the span is one page of exactly this size, its size.
-    fn exact(&self) -> Option<u8>;
+    /// Whether the span is one page, of a size of its own.
+    const SINGLE: bool;
 
     /// What the entries of level `L` are to be that stand for what begins at `at`: for how many of
     /// them it can say so at once, at least one and `most` at most, and their words in order. `None` if
@@ -95,7 +95,7 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
         if L::LEVEL.height == 0 {
             return Err(Error::Unsupported(Feature::PageSize(L::LEVEL.span_lg2)));
         }
-        let table = if what.exact().is_some() {
+        let table = if I::SINGLE {
             let whole = Span::around(part.first(), <L::Below as PageTableLevel>::LEVEL.span_lg2);
             self.single::<L>(part.first(), || self.built::<L::Below, I>(what, whole, part))?
         } else {
@@ -179,7 +179,7 @@ impl<C: Config, H: Host, I: Install> Visitor<FormatOf<C>> for Stage<'_, '_, C, H
         spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
         match spot.seen.entry() {
-            Entry::Table(_) if self.what.exact() != Some(L::LEVEL.span_lg2) => Ok(Step::Into),
+            Entry::Table(_) => Ok(Step::Into),
             Entry::Empty => {
                 let word = self.tree.built::<L, I>(self.what, spot.whole, spot.part)?;
                 spot.table.live().store(spot.index, word & !L::Format::PRESENT);

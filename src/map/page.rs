@@ -195,10 +195,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for MapPage<'_, '_, C, H> {
 }
 
 impl Install for OneLeaf {
-    #[inline]
-    fn exact(&self) -> Option<u8> {
-        Some(self.size_lg2)
-    }
+    const SINGLE: bool = true;
 
     #[inline]
     fn rights(&self) -> Rights {

@@ -108,7 +108,7 @@ fn prepared<'r, C: Config, H: Host>(
         return Err(Error::Unsupported(Feature::PageSize(smallest)));
     }
     let (names, self_map) = (setup.names, setup.self_map);
-    let sight = sight::<C>(limits, self_map);
+    let sight = Sight::new::<RootOf<C>>(limits);
     let (open, limbo) = (Open::new::<C>(half, self_map), Limbo::new());
     let local = names == Names::Unique && !matches!(half, Half::Owner(_));
     let (owner, config) = (Owner::new(cell.id()), PhantomData);
@@ -127,15 +127,6 @@ fn prepared<'r, C: Config, H: Host>(
         limbo,
         config,
     })
-}
-
-/// How entries are known at a glance; those of a root with a self-map are to be looked at.
-fn sight<C: Config>(limits: Limits, self_map: Option<usize>) -> Sight {
-    let mut sight = Sight::new::<RootOf<C>>(limits);
-    if self_map.is_some() {
-        sight.look_twice(RootOf::<C>::LEVEL.height);
-    }
-    sight
 }
 
 /// The limits of a space. What the kernel's half may hold must be read for what it is: with narrower

@@ -3,11 +3,11 @@
 use crate::common::memory::Memory;
 use crate::common::watch::Watch;
 use crate::common::x86::{USER, flushing, frame, huge, page, space};
-use crate::common::{oracle, plain};
+use crate::common::{mapping_levels, oracle, plain};
 use pgtable::arch::x86::{X86_32, X86_64, X86_64La57, X86Pae};
 use pgtable::{
     Arch, Attrs, Change, Error, Extent, Feature, Found, Frame, Limits, MemoryType, Page, PhysAddr,
-    Rights, RootCell, Setup, Size1GiB, Size4MiB, Space, Span, Used, VirtAddr,
+    Rights, RootCell, Setup, Size1GiB, Size4MiB, Space, Span, Used, View, VirtAddr,
 };
 
 #[test]
@@ -290,6 +290,13 @@ fn what_a_cpu_lacks_is_refused() {
     let gib = Page::<Size1GiB>::new(VirtAddr(0)).unwrap();
     let result = space.map(gib, Frame::new(PhysAddr(0)).unwrap(), plain());
     assert_eq!(result, Err(Error::Unsupported(Feature::PageSize(30))));
+    flushing(&mut space, |space, gather| {
+        let result = space.unmap(gib, gather).map(|_| ());
+        assert_eq!(result, Err(Error::Unsupported(Feature::PageSize(30))));
+        let other = Page::<Size4MiB>::new(VirtAddr(0)).unwrap();
+        let result = space.unmap(other, gather).map(|_| ());
+        assert_eq!(result, Err(Error::Unsupported(Feature::PageSize(22))));
+    });
     let result = space.map(page(0), frame(1 << 36), plain());
     assert_eq!(result, Err(Error::TooWide { frame: PhysAddr(1 << 36), bits: 36 }));
     assert_eq!(host.tables_in_use(), 1);
@@ -300,6 +307,41 @@ fn what_a_cpu_lacks_is_refused() {
         space.protect(huge(0), Change::rights(Rights::READ), gather)
     });
     assert_eq!(result, Err(Error::Unsupported(Feature::NoExecute)));
+}
+
+/// A leaf of a size that the CPU does not have is none.
+fn a_leaf_that_a_cpu_lacks<A: Arch>() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<A, _>(&host, &cell);
+    let sizes = mapping_levels::<A>().into_iter().map(|level| level.span_lg2);
+    for lg2 in sizes.clone() {
+        let span = Span::new(VirtAddr(1 << lg2), 1 << lg2).unwrap();
+        space.map_range(span, PhysAddr(1 << lg2), plain()).unwrap();
+    }
+    for largest_leaf_lg2 in sizes.clone() {
+        let limits = Limits { largest_leaf_lg2, ..A::LIMITS };
+        // SAFETY: it is the root of a tree that is not changed meanwhile.
+        let view = unsafe { View::<A, _>::new(&host, space.root(), limits) }.unwrap();
+        for lg2 in sizes.clone() {
+            let found = view.translate(VirtAddr(1 << lg2)).map(|mapped| mapped.size_lg2);
+            assert_eq!(found.ok(), (lg2 <= largest_leaf_lg2).then_some(lg2));
+        }
+    }
+}
+each_arch!(a_leaf_that_a_cpu_lacks);
+
+/// An entry of the user's own goes as a whole, or not at all.
+#[test]
+fn a_piece_of_ones_own_entry_is_not_unmapped() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&host, &cell);
+    flushing(&mut space, |space, gather| {
+        space.exchange(huge(0x20_0000), 0, 0x2468, gather).unwrap();
+        let refused = Err(Error::NonPresent { at: VirtAddr(0x20_1000), raw: 0x2468 });
+        assert_eq!(space.unmap(page(0x20_1000), gather).map(|_| ()), refused);
+        assert_eq!(space.unmap_range(page(0x20_1000).span(), gather, drop), refused);
+        space.exchange(huge(0x20_0000), 0x2468, 0, gather).unwrap();
+    });
 }
 
 /// Frames in a row of which the last ones are out of reach: the first of them is the one that is told.

@@ -1,9 +1,9 @@
 //! Addresses, spans and memory types: what needs no space.
 
-use pgtable::arch::x86::{PAT_AT_POWER_ON, memory_types_from_msr};
+use pgtable::arch::x86::{PAT_AT_POWER_ON, X86_64, memory_types_from_msr};
 use pgtable::{
-    Attrs, Caching, Change, Error, Feature, Fields, Found, Frame, MemoryType, MemoryTypes, Page,
-    PhysAddr, Rights, Size2MiB, Span, VirtAddr,
+    Arch, Attrs, Caching, Change, Error, Feature, Fields, Found, Frame, Limits, MemoryType,
+    MemoryTypes, Page, PhysAddr, Rights, Size2MiB, Span, VirtAddr,
 };
 use std::collections::BTreeSet;
 
@@ -70,6 +70,20 @@ fn memory_types_are_found_by_name() {
         assert_eq!(MemoryTypes(names).find(Caching::Uncached), None);
     }
     assert_eq!(MemoryType::new(8), None);
+}
+
+#[test]
+fn limits_are_narrowed_by_each_other() {
+    let little = Limits {
+        phys_bits: 32,
+        largest_leaf_lg2: 12,
+        no_execute: false,
+        global: false,
+        keys: false,
+    };
+    let much = X86_64::LIMITS;
+    assert_eq!([much.narrowed(little), little.narrowed(much)], [little; 2]);
+    assert_eq!(much.narrowed(much), much);
 }
 
 /// Each part of a change says its field and its value, and leaves what was said before.

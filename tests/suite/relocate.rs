@@ -4,6 +4,7 @@ use crate::common::memory::Memory;
 use crate::common::nodes::Nodes;
 use crate::common::watch::Watch;
 use crate::common::{canonical, mapping_levels, plain, root_level, setup, span_at, virt_bits};
+use pgtable::arch::x86::X86Pae;
 use pgtable::{
     Arch, Config, Error, Extent, Format, Found, Host, Mapped, PhysAddr, Placement, RootCell, Setup,
     Space, Span, Statistics, TableAt, VirtAddr, levels,
@@ -206,6 +207,22 @@ fn what_cpus_note_in_the_old_tables_is_found<A: Arch>() {
 }
 each_arch!(what_cpus_note_in_the_old_tables_is_found);
 
+/// What CPUs have noted before moves along.
+fn what_was_noted_moves_along<A: Arch>() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = Space::<A, _>::new(&host, &cell, Setup::new()).unwrap();
+    for level in mapping_levels::<A>() {
+        let span = Span::new(VirtAddr(1 << level.span_lg2), 1 << level.span_lg2).unwrap();
+        space.map_range(span, PhysAddr(0), plain().with_used(true, true)).unwrap();
+    }
+    let before = everything(&space);
+    let mut session = space.enter();
+    session.migrate_space(anywhere).unwrap();
+    session.leave();
+    assert_eq!(everything(&space), before);
+}
+each_arch!(what_was_noted_moves_along);
+
 /// Each flag stands for the height of the table that is moved; a sweep passes over what it forbids.
 struct Fixed<const HEIGHT: u8>;
 impl<const HEIGHT: u8> Config for Fixed<HEIGHT> {
@@ -317,10 +334,23 @@ fn a_range_is_what_serves_a_byte_of_it() {
     assert_eq!([of(0x40_0000, 0), of(1 << 40, 0), of(1 << 40, 2)], [Ok(Some(0)); 3]);
 }
 
+/// Only of what is present does a copy of PAE's root take a bit away.
+#[test]
+fn what_is_not_present_in_a_root_of_pae_moves_along() {
+    let (host, cells) = (Memory::new(), [const { RootCell::new() }; 2]);
+    let space = Space::<X86Pae, _>::new(&host, &cells[0], Setup::new()).unwrap();
+    let root = space.release().map_err(|(_, error)| error).unwrap();
+    host.set_bits(root.0 + 8, 3, 0x1020);
+    let mut space =
+        unsafe { Space::<X86Pae, _>::adopt(&host, &cells[1], root, Setup::new()) }.unwrap();
+    space.enter().migrate_root(anywhere).unwrap().unwrap();
+    assert_eq!(host.read(space.root().0 + 8, 3), 0x1020);
+}
+
 /// PAE's root: 32 bytes, below 4 GiB, two of them in one page; its entries get no reserved bit.
 #[test]
 fn the_root_of_pae_moves() {
-    type A = pgtable::arch::x86::X86Pae;
+    type A = X86Pae;
     let (host, cells) = (Memory::new(), [RootCell::new(), RootCell::new()]);
     let mut spaces = cells.each_ref().map(|cell| filled::<A, _>(&host, cell));
     assert_ne!(host.set_bits(spaces[0].root().0 + 8, 3, 0x20), 0); // as some emulators do

@@ -253,3 +253,35 @@ proptest! {
         });
     }
 }
+
+/// A span that ends where the last one did, and begins before it.
+#[test]
+fn a_span_around_the_last_one_is_told() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&host, &cell);
+    let span = Span::new(VirtAddr(0x5000), 0x3000).unwrap();
+    space.map_range(span, PhysAddr(0x9000), plain()).unwrap();
+    flushing(&mut space, |space, gather| {
+        space.protect(page(0x7000), Rights::READ, gather).unwrap();
+        space.protect_range(span, Rights::READ, gather).unwrap();
+    });
+    let stale = host.stale().pop().unwrap();
+    assert!(stale.spans().iter().any(|stale| stale.covers(span)));
+}
+
+/// Pages one after the other, from the table that is at hand.
+#[test]
+fn pages_that_follow_each_other_are_told() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&host, &cell);
+    let span = Span::new(VirtAddr(0x5000), 0x3000).unwrap();
+    space.map_range(span, PhysAddr(0x9000), plain()).unwrap();
+    space.map(page(0x8000), frame(0x8000), plain()).unwrap();
+    flushing(&mut space, |space, gather| {
+        for at in [0x5000, 0x6000, 0x7000] {
+            let _ = space.unmap(page(at), gather).unwrap();
+        }
+    });
+    let stale = host.stale().pop().unwrap();
+    assert!(stale.spans().iter().any(|stale| stale.covers(span)));
+}
