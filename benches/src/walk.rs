@@ -90,7 +90,15 @@ pub fn load(mode: Mode, at: *mut u8) -> u64 {
 
 /// Sets bits of a word, as hardware does.
 pub fn set(mode: Mode, at: *mut u8, bits: u64) {
-    let raw = load(mode, at) | bits;
+    store(mode, at, load(mode, at) | bits);
+}
+
+/// Clears bits of a word, as software does.
+pub fn clear(mode: Mode, at: *mut u8, bits: u64) {
+    store(mode, at, load(mode, at) & !bits);
+}
+
+fn store(mode: Mode, at: *mut u8, raw: u64) {
     match mode.word() {
         // SAFETY: as in `load`.
         4 => unsafe { at.cast::<u32>().write(raw as u32) },

@@ -25,6 +25,8 @@ pub struct Cost {
     pub whole: Duration,
     /// Of this, what is not the end of a batch.
     pub copy: Duration,
+    /// What the ends of batches take where CPUs have used every table meanwhile.
+    pub merge: Duration,
     /// `memcpy` of the same pages in the same order to the same places.
     pub memcpy: Duration,
     /// The longest move of one table.
@@ -53,6 +55,11 @@ impl Cost {
         Self::ratio(self.whole, self.memcpy)
     }
 
+    /// The same where CPUs have used every table meanwhile.
+    pub fn used_ratio(&self) -> f64 {
+        Self::ratio(self.copy + self.merge, self.memcpy)
+    }
+
     fn cells(&self) -> Vec<String> {
         let micros = |time: Duration| digits(time.as_secs_f64() * 1e6);
         vec![
@@ -61,6 +68,7 @@ impl Cost {
             self.shootdowns.to_string(),
             format!("{:.2}", self.copy_ratio()),
             format!("{:.2}", self.whole_ratio()),
+            format!("{:.2}", self.used_ratio()),
             micros(self.longest_move),
             micros(self.longest_end),
             micros(self.whole),
@@ -68,7 +76,8 @@ impl Cost {
     }
 
     fn plain(&self) -> String {
-        let nanos = [self.whole, self.copy, self.memcpy, self.longest_move, self.longest_end];
+        let parts = [self.whole, self.copy, self.merge, self.memcpy];
+        let nanos = [&parts[..], &[self.longest_move, self.longest_end]].concat();
         let nanos: Vec<_> = nanos.iter().map(|time| time.as_nanos().to_string()).collect();
         format!("{} {} {} {}", self.kind.name(), self.tables, self.shootdowns, nanos.join(" "))
     }
@@ -78,6 +87,7 @@ impl Cost {
 struct Least {
     whole: Duration,
     copy: Duration,
+    merge: Duration,
     memcpy: Duration,
     /// Of each step, the least: an interrupt does not hit the same step each time.
     steps: Vec<Step>,
@@ -88,27 +98,29 @@ fn measure(kind: Kind, tables: u64, turns: u32) -> Result<Cost, String> {
     let mut tree = Tree::new(kind, tables)?;
     let shootdowns = tree.check()?;
     let max = Duration::MAX;
-    let mut least = Least { whole: max, copy: max, memcpy: max, steps: Vec::new() };
+    let mut least = Least { whole: max, copy: max, merge: max, memcpy: max, steps: Vec::new() };
     // The first turn warms everything up.
     for turn in 0..=turns {
         let (_, whole, copy) = tree.relocate(Notes::Ends)?;
         let memcpy = tree.memcpy();
+        let merge = tree.relocate_in_use()?;
         if turn == 0 {
             continue;
         }
         least.whole = least.whole.min(whole);
         least.copy = least.copy.min(copy);
+        least.merge = least.merge.min(merge);
         least.memcpy = least.memcpy.min(memcpy);
         tree.relocate(Notes::Steps)?;
         tree.clock().lessen(&mut least.steps);
     }
-    let Least { whole, copy, memcpy, steps } = least;
+    let Least { whole, copy, merge, memcpy, steps } = least;
     let longest = |step: fn(&Step) -> Option<Duration>| {
         steps.iter().filter_map(step).max().unwrap_or_default()
     };
     let (longest_move, longest_end) = (longest(Step::of_move), longest(Step::of_end));
     let tables = tree.tables;
-    Ok(Cost { kind, tables, shootdowns, whole, copy, memcpy, longest_move, longest_end })
+    Ok(Cost { kind, tables, shootdowns, whole, copy, merge, memcpy, longest_move, longest_end })
 }
 
 /// Measures trees of all kinds and of these sizes.
@@ -138,6 +150,7 @@ pub fn print(costs: &[Cost], plain: bool) {
         "shootdowns",
         "copy and redirect / memcpy",
         "all / memcpy",
+        "all, every table in use / memcpy",
         "longest move, us",
         "longest end of a batch, us",
         "all, us",

@@ -10,6 +10,7 @@ use pgtable::{
     Attrs, Host, PhysAddr, Placement, Request, RootCell, Setup, Space, Span, Stale, Statistics,
     VirtAddr,
 };
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ptr::NonNull;
@@ -37,13 +38,33 @@ impl Kind {
 
 /// The arena as a host that looks at a clock.
 #[derive(Debug, Default)]
-pub struct Timed(Clock);
+pub struct Timed {
+    clock: Clock,
+    /// In which tables a CPU uses the first entry just before it lets go of them, the next one last.
+    used: RefCell<Vec<u64>>,
+    /// How many tables were moved since the last shootdown.
+    moved: Cell<usize>,
+}
+
+/// The accessed bit.
+const ACCESSED: u64 = 1 << 5;
+
+impl Timed {
+    fn use_old_tables(&self) {
+        let mut used = self.used.borrow_mut();
+        let rest = used.len().saturating_sub(self.moved.take());
+        for table in used.drain(rest..) {
+            walk::set(Mode::Long, arena::reach(table), ACCESSED);
+        }
+    }
+}
 
 // SAFETY: as for `ours::Kernel`.
 unsafe impl Host for Timed {
     #[inline]
     fn allocate(&self, _: &Request) -> Option<PhysAddr> {
-        self.0.moves();
+        self.clock.moves();
+        self.moved.set(self.moved.get() + 1);
         arena::take().map(PhysAddr)
     }
     #[inline]
@@ -55,7 +76,8 @@ unsafe impl Host for Timed {
         arena::reach_non_null(table.0)
     }
     fn shoot_down(&self, _: &Stale) {
-        self.0.ends();
+        self.use_old_tables();
+        self.clock.ends();
     }
 }
 
@@ -115,18 +137,35 @@ impl Tree {
     /// Moves all tables, and says how long it took, and how long without the ends of batches.
     pub fn relocate(&mut self, notes: Notes) -> Result<(Statistics, Duration, Duration), String> {
         self.before = walk::tables(Mode::Long, self.root());
-        self.space.host().0.start(notes);
+        self.space.host().moved.set(0);
+        self.clock().start(notes);
         let mut session = self.space.enter();
         let moved = session.migrate_space(|_| Placement::Anywhere);
         let done = session.leave();
-        let (whole, copy) = self.space.host().0.stop();
+        let (whole, copy) = self.clock().stop();
         moved.map_err(wrong)?;
         Ok((done, whole, copy))
     }
 
+    /// The same while CPUs use the first entry of every old table, and says how long the ends of batches
+    /// took.
+    pub fn relocate_in_use(&mut self) -> Result<Duration, String> {
+        let tables = walk::tables(Mode::Long, self.root());
+        for &table in &tables {
+            walk::clear(Mode::Long, arena::reach(table), ACCESSED);
+        }
+        self.space.host().used.replace(tables.into_iter().rev().collect());
+        let (_, whole, copy) = self.relocate(Notes::Ends)?;
+        let lost = |&&table: &&u64| walk::load(Mode::Long, arena::reach(table)) & ACCESSED == 0;
+        match walk::tables(Mode::Long, self.root()).iter().filter(lost).count() {
+            0 => Ok(whole - copy),
+            lost => Err(format!("that {lost} tables were used is lost")),
+        }
+    }
+
     /// What the clock has noted.
     pub fn clock(&self) -> &Clock {
-        &self.space.host().0
+        &self.space.host().clock
     }
 
     /// How long copying the same tables takes, page by page, in the other half of the arena.
