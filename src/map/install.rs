@@ -223,12 +223,10 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Commit<'_, '_, C, H> {
         &mut self,
         spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
-        match spot.seen.entry() {
-            Entry::Table(_) => return Ok(Step::Into),
-            // By another name the walk has been here.
-            Entry::Leaf(_) => return Ok(Step::Over),
-            _ => {}
+        if let Entry::Table(_) = spot.seen.entry() {
+            return Ok(Step::Into);
         }
+        // What was staged.
         self.tree.ground().put(spot, spot.seen.raw | L::Format::PRESENT);
         spot.table.one_more(&self.tree.host);
         self.tree.ground().announce::<L>(spot.part);

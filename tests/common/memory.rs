@@ -32,6 +32,8 @@ struct State {
     answer: Option<u64>,
     stale: Vec<Stale>,
     hooks: BTreeMap<u64, u8>,
+    /// What is in frames that nobody uses was put there, and stays.
+    left: bool,
 }
 
 #[derive(Default)]
@@ -130,7 +132,10 @@ impl Memory {
     /// Writes a word of 8 bytes of memory that nobody uses yet, for whoever gets it next to find.
     pub fn leave(&self, at: u64, raw: u64) {
         let below = |(table, (_, lg2)): (&u64, &(u8, u8))| table + (1 << lg2) <= at;
-        assert!(self.state.lock().unwrap().used.range(..=at).last().is_none_or(below), "{at:#x}");
+        let mut state = self.state.lock().unwrap();
+        assert!(state.used.range(..=at).last().is_none_or(below), "{at:#x}");
+        state.left = true;
+        drop(state);
         unsafe { AtomicU64::from_ptr(self.pointer(at).cast().as_ptr()) }
             .store(raw, Ordering::SeqCst);
     }
@@ -245,7 +250,9 @@ unsafe impl Host for Memory {
         state.used.insert(frame, (request.height, request.size_lg2));
         let inside = frame >= self.base && frame.checked_add(size).is_some_and(|to| to <= end);
         if inside && frame % size == 0 {
-            self.fill(frame, request.size_lg2);
+            if !state.left {
+                self.fill(frame, request.size_lg2);
+            }
             if let Some(counts) = &self.counts {
                 counts[((frame - self.base) / 32) as usize].store(0, Ordering::SeqCst);
             }

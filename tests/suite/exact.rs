@@ -293,9 +293,6 @@ fn what_a_cpu_lacks_is_refused() {
     flushing(&mut space, |space, gather| {
         let result = space.unmap(gib, gather).map(|_| ());
         assert_eq!(result, Err(Error::Unsupported(Feature::PageSize(30))));
-        let other = Page::<Size4MiB>::new(VirtAddr(0)).unwrap();
-        let result = space.unmap(other, gather).map(|_| ());
-        assert_eq!(result, Err(Error::Unsupported(Feature::PageSize(22))));
     });
     let result = space.map(page(0), frame(1 << 36), plain());
     assert_eq!(result, Err(Error::TooWide { frame: PhysAddr(1 << 36), bits: 36 }));
@@ -307,6 +304,18 @@ fn what_a_cpu_lacks_is_refused() {
         space.protect(huge(0), Change::rights(Rights::READ), gather)
     });
     assert_eq!(result, Err(Error::Unsupported(Feature::NoExecute)));
+}
+
+/// A size between two that there are.
+#[test]
+fn a_page_size_of_another_mode_is_refused() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&host, &cell);
+    let page = Page::<Size4MiB>::new(VirtAddr(0)).unwrap();
+    flushing(&mut space, |space, gather| {
+        let result = space.unmap(page, gather).map(|_| ());
+        assert_eq!(result, Err(Error::Unsupported(Feature::PageSize(22))));
+    });
 }
 
 /// A leaf of a size that the CPU does not have is none.
@@ -367,4 +376,20 @@ fn a_range_that_leaves_the_reach_of_entries() {
             flushing(&mut space, |space, gather| space.unmap_range(span, gather, drop).unwrap());
         }
     }
+}
+
+/// A range that begins in a large page and ends in an entry of the user's own: neither is changed.
+#[test]
+fn a_range_that_ends_in_ones_own_entry_changes_nothing() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&host, &cell);
+    space.map_range(huge(0x20_0000).span(), PhysAddr(0x20_0000), plain()).unwrap();
+    flushing(&mut space, |space, gather| {
+        space.exchange(huge(0x40_0000), 0, 0x2468, gather).unwrap();
+        let before = host.picture();
+        let part = Span::new(VirtAddr(0x30_0000), 0x20_0000).unwrap();
+        let refused = Err(Error::NonPresent { at: VirtAddr(0x4f_f000), raw: 0x2468 });
+        assert_eq!(space.protect_range(part, Rights::READ, gather), refused);
+        assert_eq!(host.picture(), before);
+    });
 }

@@ -18,14 +18,24 @@ fn a_guest_can_what_its_kernel_can() {
     let kernel = Space::<X86_64, _>::new(&host, &cells[0], own).unwrap();
     assert_eq!(host.tables_in_use(), 1 + 256, "a root, and a table for each entry of the half");
     let less = [
-        (Limits { largest_leaf_lg2: 21, ..X86_64::LIMITS }, Some(Feature::PageSize(30))),
-        (Limits { no_execute: false, ..X86_64::LIMITS }, Some(Feature::NoExecute)),
+        (
+            Limits { largest_leaf_lg2: 21, ..X86_64::LIMITS },
+            Some(Error::Unsupported(Feature::PageSize(30))),
+        ),
+        (
+            Limits { no_execute: false, ..X86_64::LIMITS },
+            Some(Error::Unsupported(Feature::NoExecute)),
+        ),
+        (
+            Limits { phys_bits: 40, ..X86_64::LIMITS },
+            Some(Error::TooWide { frame: PhysAddr((1 << 52) - 1), bits: 40 }),
+        ),
         (X86_64::LIMITS, None),
     ];
     for (limits, lacking) in less {
         let setup = Setup::new().sharing(kernel.kernel_half().unwrap()).limits(limits);
         let guest = Space::<X86_64, _>::new(&host, &cells[1], setup).map(|_| ());
-        assert_eq!(guest.err(), lacking.map(Error::Unsupported));
+        assert_eq!(guest.err(), lacking);
     }
 }
 

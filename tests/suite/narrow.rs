@@ -5,9 +5,10 @@ use crate::common::x86::{USER, flushing, frame, huge, page, space};
 use crate::common::{oracle, plain, upper_half};
 use pgtable::arch::x86::X86_64;
 use pgtable::{
-    Arch, Attrs, Error, Found, Frame, Host, Names, PhysAddr, Placement, Request,
-    Rights, RootCell, Setup, Space, Span, Stale, Step, Used, View, VirtAddr, Visited,
+    Arch, Attrs, Error, Found, Frame, Host, Names, PhysAddr, Placement, Request, Rights, RootCell,
+    Setup, Space, Span, Stale, Step, Used, View, VirtAddr, Visited,
 };
+use std::cell::Cell;
 use std::ptr::NonNull;
 
 /// An entry of the user's own, which is not present.
@@ -48,14 +49,31 @@ fn an_exchange_tells_what_was_present() {
     assert!(stale[0].spans().iter().any(|span| span.contains(VirtAddr(0x5000))));
 }
 
+/// Of an entry that stands in two places it tells what was there, and no more.
+#[test]
+fn an_exchange_in_limbo_tells_what_was_there() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&host, &cell);
+    space.map(page(0x5000), frame(0x9000), plain()).unwrap();
+    let mut session = space.enter();
+    let moved = session.migrate_table(VirtAddr(0), 0, |_| Placement::Anywhere).unwrap().unwrap();
+    let raw = host.read(moved.to.0 + 8 * 5, 3);
+    let result =
+        flushing(&mut session, |space, gather| space.exchange(page(0x5000), raw, OWN, gather));
+    assert_eq!(result, Ok(raw));
+}
+
 /// A table that is there does not keep a range from a page of its own size.
 #[test]
 fn a_range_takes_large_pages_beside_small_ones() {
     let (host, cell) = (Memory::new(), RootCell::new());
     let mut space = space::<X86_64, _>(&host, &cell);
     space.map(page(0), frame(0), plain()).unwrap();
-    space.map_range(huge(0x20_0000).span(), PhysAddr(0x20_0000), plain()).unwrap();
-    assert_eq!(space.translate(VirtAddr(0x20_0000)).unwrap().size_lg2, 21);
+    let span = Span::new(VirtAddr(0x20_0000), 0x40_0000).unwrap();
+    space.map_range(span, PhysAddr(0x20_0000), plain()).unwrap();
+    for at in [0x20_0000, 0x40_0000] {
+        assert_eq!(space.translate(VirtAddr(at)).unwrap().size_lg2, 21);
+    }
 }
 
 fn promotable<'r, 'm>(host: &'m Memory, cell: &'r RootCell) -> Space<'r, X86_64, &'m Memory> {
@@ -268,6 +286,42 @@ fn a_view_of_a_tree_in_limbo() {
     // SAFETY: it is the root of a tree that is not changed meanwhile.
     let view = unsafe { View::<X86_64, _>::new(&host, space.root(), X86_64::LIMITS) }.unwrap();
     assert_eq!(view.translate(VirtAddr(0x1000)).unwrap().frame, PhysAddr(0x9000));
+}
+
+/// A host where a frame that is free names a table in every word, as one that is in use again may.
+struct Reusing(Memory, Cell<PhysAddr>);
+
+// SAFETY: it does what memory does, and writes to what nobody uses.
+unsafe impl Host for Reusing {
+    fn allocate(&self, request: &Request) -> Option<PhysAddr> {
+        self.0.allocate(request)
+    }
+    unsafe fn free(&self, table: PhysAddr, height: u8, size_lg2: u8) {
+        // SAFETY: as the caller promises.
+        unsafe { self.0.free(table, height, size_lg2) };
+        let words = (table.0..table.0 + (1 << size_lg2)).step_by(8);
+        words.for_each(|at| self.0.leave(at, self.1.get().0 | 3));
+    }
+    fn reach(&self, table: PhysAddr, size_lg2: u8) -> Option<NonNull<u8>> {
+        self.0.reach(table, size_lg2)
+    }
+    fn shoot_down(&self, stale: &Stale) {
+        self.0.shoot_down(stale);
+    }
+}
+
+/// Names are not looked for in tables that are free already.
+#[test]
+fn what_is_torn_down_names_nothing() {
+    let (host, cell) = (Reusing(Memory::new(), Cell::new(PhysAddr(0))), RootCell::new());
+    let setup = Setup::new().names(Names::Aliased);
+    let mut space = Space::<X86_64, _>::new(&host, &cell, setup).unwrap();
+    for at in [0, 1 << 39] {
+        space.map(page(at), frame(0x9000), plain()).unwrap();
+    }
+    host.1.set(space.delimbo(VirtAddr(1 << 39), 2).unwrap());
+    assert!(space.tear_down().is_ok());
+    assert_eq!(host.0.tables_in_use(), 0);
 }
 
 #[test]

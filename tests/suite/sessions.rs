@@ -323,6 +323,8 @@ fn nothing_is_merged_onto_another_page() {
     let moved = session.migrate_table(VirtAddr(0), 0, anywhere).unwrap().unwrap();
     host.set_bits(moved.from.0, 3, 0x4060); // frame 0x1000 is 0x5000 now
     host.set_bits(moved.from.0 + 8, 3, 0x60);
+    let dirty = [0, 0x1000].map(|at| session.translate(VirtAddr(at)).unwrap().attrs.dirty);
+    assert_eq!(dirty, [false, true]);
     session.leave();
     let attrs = |at| space.translate(VirtAddr(at)).unwrap().attrs;
     assert_eq!([attrs(0).dirty, attrs(0x1000).dirty], [false, true]);

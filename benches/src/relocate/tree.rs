@@ -46,15 +46,18 @@ pub struct Timed {
     moved: Cell<usize>,
 }
 
-/// The accessed bit.
+/// Bits of an entry.
+const PRESENT: u64 = 1 << 0;
 const ACCESSED: u64 = 1 << 5;
 
 impl Timed {
     fn use_old_tables(&self) {
         let mut used = self.used.borrow_mut();
         let rest = used.len().saturating_sub(self.moved.take());
-        for table in used.drain(rest..) {
-            walk::set(Mode::Long, arena::reach(table), ACCESSED);
+        for entry in used.drain(rest..).map(arena::reach) {
+            if walk::load(Mode::Long, entry) & PRESENT != 0 {
+                walk::set(Mode::Long, entry, ACCESSED);
+            }
         }
     }
 }
@@ -147,7 +150,7 @@ impl Tree {
         Ok((done, whole, copy))
     }
 
-    /// The same while CPUs use the first entry of every old table, and says how long the ends of batches
+    /// The same while CPUs use the first entry of every old table, if there is one, and says how long the ends of batches
     /// took.
     pub fn relocate_in_use(&mut self) -> Result<Duration, String> {
         let tables = walk::tables(Mode::Long, self.root());
@@ -156,7 +159,10 @@ impl Tree {
         }
         self.space.host().used.replace(tables.into_iter().rev().collect());
         let (_, whole, copy) = self.relocate(Notes::Ends)?;
-        let lost = |&&table: &&u64| walk::load(Mode::Long, arena::reach(table)) & ACCESSED == 0;
+        let lost = |&&table: &&u64| {
+            let entry = walk::load(Mode::Long, arena::reach(table));
+            entry & PRESENT != 0 && entry & ACCESSED == 0
+        };
         match walk::tables(Mode::Long, self.root()).iter().filter(lost).count() {
             0 => Ok(whole - copy),
             lost => Err(format!("that {lost} tables were used is lost")),
