@@ -76,6 +76,20 @@ fn a_range_takes_large_pages_beside_small_ones() {
     }
 }
 
+/// Where a frame is aligned for a large page, its address may not be.
+#[test]
+fn a_range_takes_large_pages_where_both_are_aligned() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&host, &cell);
+    let span = Span::new(VirtAddr(0x30_0000), 0x40_0000).unwrap();
+    space.map_range(span, PhysAddr(0x20_0000), plain()).unwrap();
+    for (at, frame) in [(0x30_0000, 0x20_0000), (0x50_0000, 0x40_0000)] {
+        let found = space.translate(VirtAddr(at)).unwrap();
+        assert_eq!((found.size_lg2, found.frame), (12, PhysAddr(frame)));
+    }
+    assert!(space.translate(VirtAddr(0x20_0000)).is_err());
+}
+
 fn promotable<'r, 'm>(host: &'m Memory, cell: &'r RootCell) -> Space<'r, X86_64, &'m Memory> {
     let mut space = space::<X86_64, _>(host, cell);
     for number in 0..512 {
@@ -105,7 +119,9 @@ fn promotion_wants_all_pages_alike() {
         let (host, cell) = (Memory::new(), RootCell::new());
         let mut space = promotable(&host, &cell);
         let at = page(0x20_3000);
-        flushing(&mut space, |space, gather| drop(space.unmap(at, gather).unwrap()));
+        flushing(&mut space, |space, gather| {
+            let _ = space.unmap(at, gather).unwrap();
+        });
         space.map(at, other, attrs).unwrap();
         let refused = Err(Error::NotOnePage { at: at.start() });
         assert_eq!(space.promote(huge(0x20_0000)), refused);
