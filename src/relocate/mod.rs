@@ -130,7 +130,7 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         M: PageTableLevel<Format = FormatOf<C>>,
         S: Slot<C, H, M>,
     {
-        let (mut copied, to) = (Copied { any: 0, sum: 0 }, spare.frame());
+        let (mut copied, to) = (Copied::default(), spare.frame());
         slot.enlist(self, to, &mut || copied = spare.copy(old))?;
         // From here on nothing fails.
         let new = spare.into_live(old);

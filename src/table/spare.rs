@@ -8,7 +8,7 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 /// What was in the words of a table when they were copied.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Copied {
     /// The bitwise OR of them all.
     pub(crate) any: u64,
@@ -56,7 +56,7 @@ impl<'h, L: PageTableLevel, H: Host> Spare<'h, L, H> {
     #[inline]
     pub(crate) fn copy(&mut self, of: Table<L>) -> Copied {
         let (from, to) = (of.live(), Words::<L>::from_reached(self.first));
-        let mut copied = Copied { any: 0, sum: 0 };
+        let mut copied = Copied::default();
         for index in 0..L::LEVEL.entries() {
             let raw = from.load(index);
             copied.any |= raw;

@@ -304,11 +304,18 @@ fn a_view_of_a_tree_in_limbo() {
     assert_eq!(view.translate(VirtAddr(0x1000)).unwrap().frame, PhysAddr(0x9000));
 }
 
-/// A host where a frame that is free names a table in every word, as one that is in use again may.
-struct Reusing(Memory, Cell<PhysAddr>);
+/// A host with nothing that a host need not have: no list of roots, too. A frame that is free names a
+/// table in every word, as one that is in use again may.
+struct Bare(Memory, Cell<PhysAddr>);
+
+impl Bare {
+    fn new() -> Self {
+        Self(Memory::new(), Cell::new(PhysAddr(0)))
+    }
+}
 
 // SAFETY: it does what memory does, and writes to what nobody uses.
-unsafe impl Host for Reusing {
+unsafe impl Host for Bare {
     fn allocate(&self, request: &Request) -> Option<PhysAddr> {
         self.0.allocate(request)
     }
@@ -329,7 +336,7 @@ unsafe impl Host for Reusing {
 /// Names are not looked for in tables that are free already.
 #[test]
 fn what_is_torn_down_names_nothing() {
-    let (host, cell) = (Reusing(Memory::new(), Cell::new(PhysAddr(0))), RootCell::new());
+    let (host, cell) = (Bare::new(), RootCell::new());
     let setup = Setup::new().names(Names::Aliased);
     let mut space = Space::<X86_64, _>::new(&host, &cell, setup).unwrap();
     for at in [0, 1 << 39] {
@@ -349,35 +356,9 @@ fn a_byte_of_a_page_is_one_of_its_frame() {
     assert_eq!(found.phys(VirtAddr(0x1234)), PhysAddr(0x9234));
 }
 
-/// A host that has no list of roots.
-struct Listless(Memory);
-
-// SAFETY: it does what memory does, and shares no half.
-unsafe impl Host for Listless {
-    fn allocate(&self, request: &Request) -> Option<PhysAddr> {
-        self.0.allocate(request)
-    }
-    unsafe fn free(&self, table: PhysAddr, height: u8, size_lg2: u8) {
-        // SAFETY: as the caller promises.
-        unsafe { self.0.free(table, height, size_lg2) };
-    }
-    fn reach(&self, table: PhysAddr, size_lg2: u8) -> Option<NonNull<u8>> {
-        self.0.reach(table, size_lg2)
-    }
-    fn shoot_down(&self, stale: &Stale) {
-        self.0.shoot_down(stale);
-    }
-    fn table_made(&self, table: PhysAddr, height: u8) {
-        self.0.table_made(table, height);
-    }
-    fn table_gone(&self, table: PhysAddr, height: u8) {
-        self.0.table_gone(table, height);
-    }
-}
-
 #[test]
 fn without_a_list_of_roots_no_half_is_shared() {
-    let (host, cell) = (Listless(Memory::new()), RootCell::new());
+    let (host, cell) = (Bare::new(), RootCell::new());
     let own = Setup::new().kernel(upper_half::<X86_64>());
     let kernel = Space::<X86_64, _>::new(&host, &cell, own).map(|_| ());
     assert!(matches!(kernel, Err(Error::RootList(_))));

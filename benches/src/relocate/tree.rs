@@ -150,8 +150,8 @@ impl Tree {
         Ok((done, whole, copy))
     }
 
-    /// The same while CPUs use the first entry of every old table, if there is one, and says how long the ends of batches
-    /// took.
+    /// The same while CPUs use the first entry of every old table, if there is one, and says how long
+    /// the ends of batches took.
     pub fn relocate_in_use(&mut self) -> Result<Duration, String> {
         let tables = walk::tables(Mode::Long, self.root());
         for &table in &tables {
