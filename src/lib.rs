@@ -34,5 +34,5 @@ pub use level::{Stepped, SteppedFormat, Steps, WordAccess};
 pub use map::{FrameRun, Used, UsedPage};
 pub use relocate::{Moved, Placement, Statistics, TableAt};
 pub use space::{Cursor, KernelHalf, Mappings, Session, Setup, Space, View, Visited};
-pub use table::{Host, NoRoots, RootCell, Roots};
+pub use table::{CopyTable, Host, NoRoots, RootCell, Roots};
 pub use walk::{Mapped, Mapping, Names, Step};

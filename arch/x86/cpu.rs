@@ -1,11 +1,12 @@
-//! The instructions: root register, invalidation.
+//! The instructions: root register, invalidation, and copying of tables.
 //!
-//! The one place with `asm!`. What they do to a running CPU is the kernel's to know; everything
-//! here runs at privilege level 0, and only there.
+//! The one place with `asm!`. What they do to a running CPU is the kernel's to know; all but
+//! [`copy_table`] runs at privilege level 0, and only there.
 
 use crate::addr::{PhysAddr, low_bits};
 use crate::level::{Extent, Limits, Stale};
 use core::arch::asm;
+use core::ptr::NonNull;
 
 #[cfg(target_arch = "x86")]
 use core::arch::x86::{__cpuid, CpuidResult};
@@ -100,6 +101,36 @@ unsafe fn cr4() -> usize {
     unsafe { asm!("mov {}, cr4", out(reg) cr4, options(nomem, nostack, preserves_flags)) };
     cr4
 }
+
+/// Copies a live table of 2 to the `size_lg2` bytes by one string instruction, for
+/// [`Host::copy_table`](crate::Host::copy_table): the CPU moves whole cache lines, and need not read
+/// what it writes over. At any privilege level.
+///
+/// # Safety
+/// `from` is valid for reads of so many bytes, and `to` for writes, which is nobody else's; what others
+/// do at `from` meanwhile is to set bits, by atomic accesses; and both are aligned to their size.
+#[inline]
+pub unsafe fn copy_table(from: NonNull<u8>, to: NonNull<u8>, size_lg2: u8) {
+    let words = low_bits(size_lg2.saturating_sub(WORD_LG2)).wrapping_add(1);
+    // A table has fewer bytes than a CPU has addresses.
+    #[allow(clippy::cast_possible_truncation)]
+    let words = words as usize;
+    // SAFETY: the direction flag is clear where Rust code runs, so what is read and written are the bytes
+    // that the caller speaks of. Whatever accesses the CPU makes of them, each byte of the copy is one
+    // that was there; and no later store is seen before them (Intel SDM volume 3A, section 9.2.4.1).
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        asm!("rep movsq", inout("rcx") words => _, inout("rsi") from.as_ptr() => _,
+            inout("rdi") to.as_ptr() => _, options(nostack, preserves_flags));
+        // The compiler keeps ESI for itself.
+        #[cfg(target_arch = "x86")]
+        asm!("xchg esi, {from}", "rep movsd", "mov esi, {from}", from = inout(reg) from.as_ptr() => _,
+            inout("ecx") words => _, inout("edi") to.as_ptr() => _, options(nostack, preserves_flags));
+    };
+}
+
+/// What a string instruction moves at a time has 2 to this many bytes.
+const WORD_LG2: u8 = if usize::BITS == 64 { 3 } else { 2 };
 
 /// Makes this CPU drop what is stale of the space it runs: one's own part in a shootdown.
 ///

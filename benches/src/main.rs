@@ -85,7 +85,8 @@ enum What {
         #[arg(long)]
         svg: Option<std::path::PathBuf>,
         /// Lines for programs: kind, tables, shootdowns, and nanoseconds: all, without ends of batches,
-        /// memcpy, longest move, longest end of a batch.
+        /// the same word by word, ends of batches where every table is in use, memcpy, longest move,
+        /// longest end of a batch.
         #[arg(long)]
         plain: bool,
     },

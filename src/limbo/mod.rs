@@ -16,8 +16,9 @@ use crate::level::{Extent, PageTableLevel};
 use crate::table::{Host, Twins, give_back, table_lg2};
 use arrayvec::ArrayVec;
 use core::cell::UnsafeCell;
+use core::fmt;
 use core::hint::spin_loop;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A table that was moved.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,10 @@ pub(crate) struct Record {
     /// them since.
     pub(crate) sum: Option<u64>,
 }
+
+/// Records that are looked at while the lock is held once, which is what most of the time went for.
+pub(crate) type Several = ArrayVec<Record, SEVERAL>;
+const SEVERAL: usize = 8;
 
 impl Record {
     /// The table of level `L` at `old`, to be moved to `new`.
@@ -58,7 +63,6 @@ pub(crate) struct Due {
     pub(crate) everywhere: bool,
 }
 
-#[derive(Debug)]
 struct State {
     /// First those whose copies are still to be kept like the live tables, and merged into them.
     records: ArrayVec<Record, { Limbo::MAX_RECORDS }>,
@@ -84,16 +88,26 @@ impl State {
 }
 
 /// The tables of one space that are in limbo.
-#[derive(Debug)]
 pub(crate) struct Limbo {
     busy: AtomicBool,
     /// A shootdown has begun, and not come back.
     interrupted: AtomicBool,
+    /// How many records there are.
+    held: AtomicUsize,
     state: UnsafeCell<State>,
 }
 
 // SAFETY: `with` alone touches the state, one thread at a time, and the state is `Send`.
 unsafe impl Sync for Limbo {}
+
+/// The records, each as it is when it is written.
+impl fmt::Debug for Limbo {
+    #[inline]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let record = |index| self.with(|state| state.records.get(index).copied());
+        f.debug_list().entries((0..).map_while(record)).finish()
+    }
+}
 
 impl Limbo {
     /// How many tables can be in limbo at once: as many are moved between two shootdowns.
@@ -103,7 +117,7 @@ impl Limbo {
     pub(crate) const fn new() -> Self {
         let state = State { records: ArrayVec::new_const(), live: 0, due: State::NOTHING };
         let (busy, interrupted) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { busy, interrupted, state: UnsafeCell::new(state) }
+        Self { busy, interrupted, held: AtomicUsize::new(0), state: UnsafeCell::new(state) }
     }
 
     /// Does something short with the state, which nobody else touches meanwhile.
@@ -115,7 +129,9 @@ impl Limbo {
         }
         // SAFETY: `busy` was ours to set, so this is the only reference; `work` cannot keep it, and
         // does not come here again, since none of this file's closures calls anything but the state.
-        let result = work(unsafe { &mut *self.state.get() });
+        let state = unsafe { &mut *self.state.get() };
+        let result = work(state);
+        self.held.store(state.records.len(), Ordering::Relaxed);
         self.busy.store(false, Ordering::Release);
         result
     }
@@ -132,10 +148,10 @@ impl Limbo {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Whether there is room for one more.
+    /// Whether there is room for one more: for whoever alone holds tables here.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.with(|state| !state.records.is_full())
+        self.held.load(Ordering::Relaxed) < Self::MAX_RECORDS
     }
 
     /// Holds a table that is about to lose its names. There is room for it.
@@ -183,23 +199,30 @@ impl Limbo {
         self.with(|state| (!state.records.is_empty()).then_some(state.due))
     }
 
-    /// A record whose copy is still to be merged.
+    /// Some records whose copies are still to be merged, if there are any.
     #[inline]
-    pub(crate) fn unsettled(&self) -> Option<Record> {
-        self.with(|state| state.live().last().copied())
+    pub(crate) fn unsettled(&self) -> Several {
+        self.with(|state| state.live().iter().rev().take(SEVERAL).copied().collect())
     }
 
     /// Gives back all frames whose records are settled, and tells of each. Every CPU has dropped
     /// them.
     #[inline]
     pub(crate) fn give_back<H: Host>(&self, host: &H, mut tell: impl FnMut(&Record)) {
-        let next = |state: &mut State| {
-            if state.records.len() > state.live { state.records.pop() } else { None }
+        let next = |state: &mut State| -> Several {
+            let settled = state.records.len().saturating_sub(state.live).min(SEVERAL);
+            core::iter::from_fn(|| state.records.pop()).take(settled).collect()
         };
-        while let Some(record) = self.with(next) {
-            host.table_gone(record.old, record.height);
-            give_back(host, record.old, record.height, record.size_lg2);
-            tell(&record);
+        loop {
+            let several = self.with(next);
+            if several.is_empty() {
+                break;
+            }
+            for record in several {
+                host.table_gone(record.old, record.height);
+                give_back(host, record.old, record.height, record.size_lg2);
+                tell(&record);
+            }
         }
         self.with(|state| {
             if state.records.is_empty() {

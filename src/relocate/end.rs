@@ -5,7 +5,7 @@ use super::policy::tally;
 use crate::addr::Span;
 use crate::level::{Config, Entry, Error, Format, PageTableLevel, relocatable};
 use crate::limbo::Record;
-use crate::table::{Copied, Host, Table, Words, with_roots};
+use crate::table::{Host, Table, Words, with_roots};
 use crate::walk::{FormatOf, Half, Names, RootOf, Spot, Step, Visitor, used_bits};
 use core::ops::Range;
 
@@ -25,20 +25,29 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
     }
 
     fn settle_all(&self) -> Result<(), Error> {
-        while let Some(record) = self.limbo.unsettled() {
-            if record.height == RootOf::<C>::LEVEL.height {
-                self.settle_root(&record)?;
-                continue;
+        loop {
+            let several = self.limbo.unsettled();
+            if several.is_empty() {
+                return Ok(());
             }
-            let mut settle = Settle { mover: self, record };
-            match self.ground.names {
-                Names::Aliased => self.walk_names(&mut settle)?,
-                Names::Unique => {
-                    let page = Span::around(record.at, FormatOf::<C>::PAGE_LG2);
-                    self.ground.descend(self.ground.root(self.cell)?, page, &mut settle)?;
-                }
+            several.iter().try_for_each(|record| self.settle(record))?;
+        }
+    }
+
+    fn settle(&self, record: &Record) -> Result<(), Error> {
+        if record.height == RootOf::<C>::LEVEL.height {
+            return self.settle_root(record);
+        }
+        let mut settle = Settle { mover: self, record, settled: false };
+        match self.ground.names {
+            Names::Aliased => self.walk_names(&mut settle)?,
+            Names::Unique => {
+                let page = Span::around(record.at, FormatOf::<C>::PAGE_LG2);
+                self.ground.descend(self.ground.root(self.cell)?, page, &mut settle)?;
             }
-            // If nothing names the table any more, there is nothing to merge it into.
+        }
+        if !settle.settled {
+            // Nothing names the table any more: there is nothing to merge it into.
             self.limbo.settled(record.new);
         }
         Ok(())
@@ -62,17 +71,15 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         Ok(())
     }
 
-    /// The sum of the words of a table that was copied, where it tells whether hardware has noted
-    /// anything in them since.
+    /// Whether the sum of the words of a table tells if hardware has noted anything in them.
     ///
     /// Hardware sets bits, and so makes the sum larger: by less than comes around to the same again, if
     /// the bits are not the uppermost ones.
-    pub(super) fn telling_sum<M>(copied: Copied) -> Option<u64>
+    pub(super) fn sum_tells<M>() -> bool
     where
         M: PageTableLevel<Format = FormatOf<C>>,
     {
-        let around = used_bits::<M>().leading_zeros() < u32::from(M::LEVEL.index_lg2);
-        (!around).then_some(copied.sum)
+        used_bits::<M>().leading_zeros() >= u32::from(M::LEVEL.index_lg2)
     }
 
     /// Gives the live table what hardware has noted in the copy, where both say the same. `sum` is what
@@ -122,7 +129,8 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
 /// Merges a table by whatever names it, and clears TWIN there.
 struct Settle<'m, 'a, C: Config, H: Host> {
     mover: &'m Mover<'a, C, H>,
-    record: Record,
+    record: &'m Record,
+    settled: bool,
 }
 
 impl<C: Config, H: Host> Visitor<FormatOf<C>> for Settle<'_, '_, C, H> {
@@ -135,13 +143,14 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Settle<'_, '_, C, H> {
     ) -> Result<Step, Error> {
         let level = <L::Below as PageTableLevel>::LEVEL;
         let ours = L::LEVEL.height != 0 && level.height == self.record.height;
-        let named = spot.seen.entry() == Entry::Table(self.record.new);
-        if ours && named && spot.seen.raw & L::Format::TWIN != 0 {
+        let moved = ours && spot.seen.raw & L::Format::TWIN != 0;
+        if moved && spot.seen.entry() == Entry::Table(self.record.new) {
             if let Some(below) = self.mover.ground.below(&spot.seen)? {
                 self.mover.merge(below, self.record.sum);
             }
             // The record first: who sees TWIN finds the record, or is one who saw it before.
             self.mover.limbo.settled(self.record.new);
+            self.settled = true;
             self.mover.ground.modify(spot, L::Format::TWIN, 0);
         }
         Ok(if ours { Step::Over } else { self.mover.onward(spot) })

@@ -53,7 +53,7 @@ use crate::addr::{PhysAddr, Span};
 use crate::gather::Gather;
 use crate::level::{Arch, Config, Error, Fields, Format, PageTableLevel, Strategy};
 use crate::limbo::{Due, Limbo, Record};
-use crate::table::{Copied, Host, RootCell, Spare, Table, give_back, table_lg2};
+use crate::table::{Host, RootCell, Spare, Table, give_back, table_lg2};
 use crate::walk::{FormatOf, Ground};
 use core::marker::PhantomData;
 use policy::tally;
@@ -64,6 +64,8 @@ pub(crate) struct Mover<'a, C: Config, H: Host> {
     pub(crate) ground: Ground<'a, C, H>,
     pub(crate) cell: &'a RootCell,
     pub(crate) limbo: &'a Limbo,
+    /// Whether a leaf of the space may be global.
+    pub(crate) global: bool,
     pub(crate) statistics: &'a mut Statistics,
 }
 
@@ -130,17 +132,25 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         M: PageTableLevel<Format = FormatOf<C>>,
         S: Slot<C, H, M>,
     {
-        let (mut copied, to) = (Copied::default(), spare.frame());
-        slot.enlist(self, to, &mut || copied = spare.copy(old))?;
+        let (mut sum, to) = (0, spare.frame());
+        slot.enlist(self, to, &mut || sum = spare.copy(old))?;
         // From here on nothing fails.
         let new = spare.into_live(old);
-        let global = M::Format::mask(M::LEVEL, Fields::GLOBAL);
-        let everywhere = slot.everywhere(self) || M::LEVEL.maps && copied.any & global != 0;
-        let (frames, at) = ((old.frame(), to), slot.span().first());
-        let record = Record::new::<M>(frames, at, Self::telling_sum::<M>(copied));
+        let everywhere = slot.everywhere(self) || self.has_global(old);
+        let sum = Self::sum_tells::<M>().then_some(sum);
+        let record = Record::new::<M>((old.frame(), to), slot.span().first(), sum);
         self.limbo.hold(record, Due { extent: slot.extent(), everywhere });
         slot.publish(self, old, new);
         Ok(())
+    }
+
+    /// Whether a leaf of the table is global.
+    fn has_global<M>(&self, table: Table<M>) -> bool
+    where
+        M: PageTableLevel<Format = FormatOf<C>>,
+    {
+        let bits = M::Format::mask(M::LEVEL, Fields::GLOBAL);
+        M::LEVEL.maps && self.global && table.live().any(bits)
     }
 
     fn break_and_make<M, S>(&mut self, slot: &S, old: Table<M>, mut spare: Spare<'_, M, H>)

@@ -248,6 +248,7 @@ impl<C: Config, H: Host> fmt::Debug for Space<'_, C, H> {
             .field("root", &self.root())
             .field("limits", &self.held.tree().sight.limits)
             .field("names", &self.held.tree().names)
+            .field("limbo", &self.held.tree().limbo)
             .finish_non_exhaustive()
     }
 }

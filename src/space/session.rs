@@ -7,6 +7,7 @@ use crate::table::Host;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
+use core::sync::atomic::Ordering;
 
 /// A space in relocation mode: its tables can be moved, and all its verbs go on working.
 ///
@@ -124,7 +125,8 @@ impl<'r, C: Config, H: Host> Session<'_, 'r, C, H> {
     pub(super) fn mover(&mut self) -> Mover<'_, C, H> {
         let tree = self.space.held.change();
         let (ground, cell, limbo) = (tree.ground(), tree.cell, &tree.limbo);
-        Mover { ground, cell, limbo, statistics: &mut self.statistics }
+        let global = tree.strange.load(Ordering::Relaxed);
+        Mover { ground, cell, limbo, global, statistics: &mut self.statistics }
     }
 }
 

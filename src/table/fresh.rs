@@ -1,6 +1,7 @@
 //! Tables that nobody names yet.
 
 use super::spare::Spare;
+use super::words::private;
 use super::{AtomicOf, Host, PlainOf, Table, Words, give_back, table_lg2};
 use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::level::{Entry, Error, Format, Limits, PageTableLevel, Word};
@@ -73,11 +74,9 @@ impl<'h, L: PageTableLevel, H: Host> Fresh<'h, L, H> {
     /// For a frame of a table's size that nobody else uses, where the host reaches it.
     #[inline]
     fn private(host: &'h H, limits: &'h Limits, frame: PhysAddr, first: NonNull<u8>) -> Self {
-        let words = first.cast::<MaybeUninit<PlainOf<L>>>().as_ptr();
-        // SAFETY: by the contract of `Host`, the pointer, whose alignment all callers have seen to, is
-        // valid for the table's bytes, which are `entries()` words. They have a frame that is nobody
-        // else's until this table is linked or freed, which consumes the slice.
-        let words = unsafe { core::slice::from_raw_parts_mut(words, L::LEVEL.entries()) };
+        // SAFETY: all callers have seen to the alignment of the pointer, and the frame is nobody else's
+        // until this table is linked or freed, which consumes the slice.
+        let words = unsafe { private::<L>(first) };
         Self { host, limits, frame, first, words, todo: 0..0 }
     }
 

@@ -5,12 +5,23 @@ use crate::level::{Request, Stale};
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU16;
 
+/// Copies the words of a live table, of 2 to the `size_lg2` bytes, into a private frame.
+///
+/// Each byte of the copy is one that was there at some moment of the call, since hardware sets bits in the
+/// original meanwhile. Into how many accesses it divides that, and in which order, is its own affair; but
+/// whoever sees what its caller writes after it (with Release) sees the copy, so stores that wait for a
+/// fence have had theirs.
+///
+/// # Safety
+/// For the crate to call: `from` is a live table, and `to` a frame of its size that nobody else uses.
+pub type CopyTable = unsafe fn(from: NonNull<u8>, to: NonNull<u8>, size_lg2: u8);
+
 /// The kernel around a space: frames for tables, access to them, and shootdown.
 ///
 /// A host is an instance, not a global: a reference to one is a host as well, so that many spaces
 /// can share it. Its verbs take `&self`; an allocator behind it locks for itself. The crate calls
 /// none of them while another one runs, but for what is called from inside [`roots`](Self::roots),
-/// which is [`reach`](Self::reach) alone.
+/// which is [`reach`](Self::reach) and [`copy_table`](Self::copy_table) alone.
 ///
 /// # Safety
 /// The crate trusts every byte of memory to these promises:
@@ -19,7 +30,7 @@ use core::sync::atomic::AtomicU16;
 ///   [`free`](Self::free);
 /// - a pointer from [`reach`](Self::reach) is valid for reads and writes of the whole table, for as
 ///   long as it is a table, and the same memory is touched in no other way than by atomic
-///   accesses of whole entries;
+///   accesses of whole entries, and by [`CopyTable`];
 /// - when [`shoot_down`](Self::shoot_down) returns, **every** CPU has dropped what is stale.
 ///   A CPU that may keep translations of the space counts: one that runs another space and keeps
 ///   the entries of this one under a tag (PCID, ASID), or one that was lazy and has not switched
@@ -28,6 +39,7 @@ use core::sync::atomic::AtomicU16;
 ///   before it reads the root cell to load it, with a SeqCst fence between; the crate issues one
 ///   before it calls `shoot_down`, so either the shootdown sees the CPU, or the CPU sees the new
 ///   tables;
+/// - [`copy_table`](Self::copy_table) answers with what does as [`CopyTable`] says;
 /// - [`read`](Self::read) is a reader section, where kernel tables can be freed meanwhile;
 /// - [`roots`](Self::roots) calls its argument exactly once, and nobody else changes or reads the
 ///   list meanwhile; every root on it is one that a space of this crate, with this arch, put there.
@@ -89,6 +101,12 @@ pub unsafe trait Host {
 
     /// Makes every CPU drop what is stale, and returns when all have.
     fn shoot_down(&self, stale: &Stale);
+
+    /// What copies a live table, if this kernel's CPU has something faster than one word after the other.
+    /// On x86 it has: `Some(native::copy_table)`.
+    fn copy_table(&self) -> Option<CopyTable> {
+        None
+    }
 
     /// A counter that the host keeps for this table, for the crate to count used entries in, so that
     /// it need not look whether a table is empty. It starts at zero when the frame is allocated.
@@ -155,6 +173,10 @@ unsafe impl<T: Host + ?Sized> Host for &T {
     #[inline]
     fn count(&self, table: PhysAddr) -> Option<&AtomicU16> {
         (**self).count(table)
+    }
+    #[inline]
+    fn copy_table(&self) -> Option<CopyTable> {
+        (**self).copy_table()
     }
     fn node(&self, frame: PhysAddr) -> Option<u32> {
         (**self).node(frame)

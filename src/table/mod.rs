@@ -26,11 +26,11 @@ mod twins;
 mod words;
 
 pub(crate) use fresh::{Fresh, discard};
-pub use host::{Host, NoRoots, Roots};
+pub use host::{CopyTable, Host, NoRoots, Roots};
 pub(crate) use host::{give_back, with_roots};
 pub use root::RootCell;
 pub(crate) use root::listed;
-pub(crate) use spare::{Copied, Spare};
+pub(crate) use spare::Spare;
 pub(crate) use twins::{NoTwins, Twins};
 pub(crate) use words::Words;
 

@@ -1,20 +1,12 @@
 //! Frames that are to become tables.
 
-use super::{AtomicOf, Host, Table, Words, give_back, table_lg2};
+use super::words::private;
+use super::{AtomicOf, Host, PlainOf, Table, Words, give_back, table_lg2};
 use crate::addr::{PhysAddr, VirtAddr};
-use crate::level::{Error, Format, PageTableLevel, Request};
+use crate::level::{Error, Format, PageTableLevel, Request, Word};
 use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
-
-/// What was in the words of a table when they were copied.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Copied {
-    /// The bitwise OR of them all.
-    pub(crate) any: u64,
-    /// Their sum, modulo 2 to the 64.
-    pub(crate) sum: u64,
-}
 
 /// A frame for a table of level `L`, which keeps to what was asked for. It is no table yet; dropped,
 /// it goes back to the host.
@@ -51,19 +43,44 @@ impl<'h, L: PageTableLevel, H: Host> Spare<'h, L, H> {
         self.frame
     }
 
-    /// Fills it with the words of a live table, and tells what these were. Hardware may write to the
-    /// original meanwhile: what it sets is found there.
+    /// Fills it with the words of a live table, and tells the sum of these, modulo 2 to the 64. Hardware
+    /// may write to the original meanwhile: what it sets is found there, and neither in the sum nor, it
+    /// may be, in the copy.
     #[inline]
-    pub(crate) fn copy(&mut self, of: Table<L>) -> Copied {
-        let (from, to) = (of.live(), Words::<L>::from_reached(self.first));
-        let mut copied = Copied::default();
-        for index in 0..L::LEVEL.entries() {
-            let raw = from.load(index);
-            copied.any |= raw;
-            copied.sum = copied.sum.wrapping_add(raw);
-            to.store(index, L::Format::copied(L::LEVEL, raw));
+    pub(crate) fn copy(&mut self, of: Table<L>) -> u64 {
+        let from = of.live();
+        let sum = match self.host.copy_table() {
+            Some(copy_table) => {
+                // Before the copy: what is in the sum is in the copy, too.
+                let sum = from.sum();
+                // SAFETY: both are valid for a table's bytes, by the contract of `Host::reach`; the first
+                // is a live table, and the other frame is nobody else's yet.
+                unsafe { copy_table(from.first, self.first, table_lg2::<L>()) };
+                sum
+            }
+            None => self.copy_words(from),
+        };
+        for word in self.words() {
+            // SAFETY: written right above, one way or the other.
+            let raw = unsafe { word.assume_init() }.raw();
+            word.write(Word::from_raw(L::Format::copied(L::LEVEL, raw)));
         }
-        copied
+        sum
+    }
+
+    fn copy_words(&mut self, from: Words<L>) -> u64 {
+        let mut sum = 0_u64;
+        for (index, word) in self.words().iter_mut().enumerate() {
+            let raw = from.load(index);
+            sum = sum.wrapping_add(raw);
+            word.write(Word::from_raw(raw));
+        }
+        sum
+    }
+
+    fn words(&mut self) -> &mut [MaybeUninit<PlainOf<L>>] {
+        // SAFETY: `accept` has seen to the alignment, and the frame is nobody else's while it is spare.
+        unsafe { private::<L>(self.first) }
     }
 
     /// It is filled now, and a table: it stands in for `of`.

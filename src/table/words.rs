@@ -1,14 +1,15 @@
 //! The words of one table, in one place.
 
-use super::{AtomicOf, Host, Seen, WordOf, table_lg2};
+use super::{AtomicOf, Host, PlainOf, Seen, WordOf, table_lg2};
 use crate::addr::PhysAddr;
 use crate::level::{Error, PageTableLevel, Sight, Word};
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 /// The words of a table of level `L`: those of a live one, or those of a copy in limbo.
 pub(crate) struct Words<L> {
-    first: NonNull<u8>,
+    pub(super) first: NonNull<u8>,
     level: PhantomData<L>,
 }
 
@@ -19,8 +20,9 @@ impl<L> Clone for Words<L> {
 }
 impl<L> Copy for Words<L> {}
 
-// SAFETY: everybody touches the words by atomic accesses, the MMU included. Whether their memory can be
-// reached from another thread is for the host to say, by being `Send` itself: it goes where they go.
+// SAFETY: everybody touches the words by atomic accesses, the MMU included, but for who copies them as
+// `CopyTable` says. Whether their memory can be reached from another thread is for the host to say, by
+// being `Send` itself: it goes where they go.
 unsafe impl<L> Send for Words<L> {}
 // SAFETY: as above.
 unsafe impl<L> Sync for Words<L> {}
@@ -72,6 +74,16 @@ impl<L: PageTableLevel> Words<L> {
     #[inline]
     pub(crate) fn load(self, index: usize) -> u64 {
         self.with(index, WordOf::<L>::load)
+    }
+
+    /// Whether any word has one of these bits.
+    pub(crate) fn any(self, bits: u64) -> bool {
+        (0..L::LEVEL.entries()).any(|index| self.load(index) & bits != 0)
+    }
+
+    /// The sum of all words, modulo 2 to the 64. Of each it has what was there at some moment.
+    pub(crate) fn sum(self) -> u64 {
+        (0..L::LEVEL.entries()).map(|index| self.load(index)).fold(0, u64::wrapping_add)
     }
 
     /// The sum of all words, modulo 2 to the 64, of a copy that every CPU has dropped, at the end of its
@@ -131,6 +143,20 @@ impl<L: PageTableLevel> Words<L> {
     pub(crate) fn modify_from(self, index: usize, was: u64, clear: u64, set: u64) -> u64 {
         self.with(index, |word| exchanged::<L>(word, was, clear, set))
     }
+}
+
+/// The words of a frame that is to become a table of level `L`, from what the host answered for it on.
+///
+/// # Safety
+/// `first` is aligned for a word, and the frame is nobody else's for as long as the words are borrowed.
+#[inline]
+pub(super) unsafe fn private<'w, L: PageTableLevel>(
+    first: NonNull<u8>,
+) -> &'w mut [MaybeUninit<PlainOf<L>>] {
+    let words = first.cast::<MaybeUninit<PlainOf<L>>>().as_ptr();
+    // SAFETY: by the contract of `Host`, the pointer is valid for the table's bytes, which are
+    // `entries()` words; that they are aligned, and nobody else's, the caller promises.
+    unsafe { core::slice::from_raw_parts_mut(words, L::LEVEL.entries()) }
 }
 
 #[inline(always)]

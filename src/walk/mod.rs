@@ -145,10 +145,11 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
                     slots.skip_over(v.leaves(table, rest));
                 }
             }
-            let index = |whole: Span| L::LEVEL.index(whole.first());
-            let shown = |&(whole, _): &(Span, Span)| V::EMPTY || table.load(index(whole)) != 0;
-            let Some((whole, part)) = slots.find(shown) else { return Ok(()) };
-            let index = index(whole);
+            if !V::EMPTY {
+                slots.skip_over(slots.empty_in(table));
+            }
+            let Some((whole, part)) = slots.next() else { return Ok(()) };
+            let index = L::LEVEL.index(whole.first());
             self.visit::<L, V>(table, index, (whole, part), v, Self::walk::<L::Below, V>)?;
         }
     }
@@ -254,6 +255,15 @@ impl<L: PageTableLevel> Slots<L> {
     #[inline]
     fn rest(&self) -> Option<Span> {
         if self.left == 0 { None } else { Span::inclusive(self.at, self.last) }
+    }
+
+    /// How many of the next ones are empty.
+    #[inline]
+    fn empty_in(&self, table: Table<L>) -> usize {
+        let first = L::LEVEL.index(self.at);
+        // No more than a table has.
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        (0..left).take_while(|next| table.load(first.wrapping_add(*next)) == 0).count()
     }
 
     /// Leaves out the next `count`.

@@ -4,6 +4,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 #![allow(clippy::undocumented_unsafe_blocks, clippy::must_use_candidate, clippy::cast_sign_loss)]
 
+pub mod copy;
 pub mod memory;
 pub mod model;
 pub mod nodes;

@@ -1,7 +1,8 @@
-//! A host whose memory lies on two nodes.
+//! A host whose memory lies on two nodes, and that copies tables by itself.
 
+use super::copy::copy_table;
 use super::memory::Memory;
-use pgtable::{Host, PhysAddr, Request, Roots, Stale};
+use pgtable::{CopyTable, Host, PhysAddr, Request, Roots, Stale};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
@@ -52,6 +53,9 @@ unsafe impl Host for Nodes {
     }
     fn node(&self, frame: PhysAddr) -> Option<u32> {
         Some(u32::from(frame.0 >= Self::SPLIT))
+    }
+    fn copy_table(&self) -> Option<CopyTable> {
+        Some(copy_table)
     }
     unsafe fn roots(&self, edit: &mut dyn FnMut(&mut dyn Roots)) {
         unsafe { self.0[0].roots(edit) };

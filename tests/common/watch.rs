@@ -1,7 +1,7 @@
 //! A host that lets a test look, or interfere, at the moments when the crate calls it.
 
 use super::memory::Memory;
-use pgtable::{Host, PhysAddr, Request, Roots, Stale};
+use pgtable::{CopyTable, Host, PhysAddr, Request, Roots, Stale};
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU16;
@@ -17,6 +17,8 @@ pub struct Watch<'a> {
     pub on_shoot_down: RefCell<OnStale<'a>>,
     pub on_table_made: RefCell<OnMade<'a>>,
     pub on_roots: RefCell<OnRoots<'a>>,
+    /// What copies tables, if it is not the crate.
+    pub copies: Cell<Option<CopyTable>>,
     /// How many reader sections there have been.
     pub sections: Cell<usize>,
     /// A table that is not reached, as if its memory were gone.
@@ -32,6 +34,7 @@ impl<'a> Watch<'a> {
             on_shoot_down: RefCell::new(Box::new(|_| {})),
             on_table_made: RefCell::new(Box::new(|_, _| {})),
             on_roots: RefCell::new(Box::new(|_| {})),
+            copies: Cell::new(None),
             sections: Cell::new(0),
             lost: Cell::new(None),
             counted_from: Cell::new(PhysAddr(0)),
@@ -69,6 +72,9 @@ unsafe impl Host for Watch<'_> {
     }
     fn count(&self, table: PhysAddr) -> Option<&AtomicU16> {
         if table < self.counted_from.get() { None } else { self.memory.count(table) }
+    }
+    fn copy_table(&self) -> Option<CopyTable> {
+        self.copies.get()
     }
     unsafe fn roots(&self, edit: &mut dyn FnMut(&mut dyn Roots)) {
         let mut edited = |list: &mut dyn Roots| {

@@ -1,15 +1,26 @@
 //! The host of the space: frames and shootdowns are the explorer's.
 
-use super::search::{step, with};
+use super::search::{Explore, step, with};
 use super::world::{Event, TOLD, WRITTEN};
 use pgtable::model::{Bus, Violation};
-use pgtable::{Host, PhysAddr, Request, Stale};
+use pgtable::{CopyTable, Host, PhysAddr, Request, Stale, Steps, Word, WordAccess};
 use std::ptr::NonNull;
 
 /// The host, on this thread's explorer.
 pub(crate) struct Kernel {
     /// Frames that are freed are handed out again at once.
     pub(crate) reuse: bool,
+    /// What copies tables, if it is not the crate.
+    pub(crate) copies: Option<CopyTable>,
+}
+
+/// Copies the last word first, each in a step of its own.
+pub(crate) unsafe fn copy_table<W: Word>(from: NonNull<u8>, to: NonNull<u8>, size_lg2: u8) {
+    for offset in (0..1 << size_lg2).step_by(1 << W::BYTES_LG2).rev() {
+        let (from, to) = (from.as_ptr().wrapping_add(offset), to.as_ptr().wrapping_add(offset));
+        let raw = Explore::perform::<W>(unsafe { &*from.cast::<W::Atomic>() }, WordAccess::Load);
+        unsafe { to.cast::<W>().write(W::from_raw(raw)) };
+    }
 }
 
 unsafe impl Host for Kernel {
@@ -37,6 +48,10 @@ unsafe impl Host for Kernel {
                 }
             });
         });
+    }
+
+    fn copy_table(&self) -> Option<CopyTable> {
+        self.copies
     }
 
     fn table_made(&self, table: PhysAddr, height: u8) {

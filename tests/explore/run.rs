@@ -1,11 +1,11 @@
 //! The kernel: it does verbs one after the other, and is asked again until all of it is explored.
 
 use super::arches::{Shape, Size8KiB, Wholesale, spans, top};
-use super::host::{Kernel, NoMemory};
+use super::host::{Kernel, NoMemory, copy_table};
 use super::sabotage::{Phase, Sabotage};
 use super::scenario::{Do, Pages, Scenario};
 use super::search::{Counts, Explorer, Rest, Rests, install, step, with};
-use super::stage::{Frame, Stage, TABLES, data, data_frame};
+use super::stage::{Frame, Stage, data, data_frame};
 use super::world::{ACCESSED, DIRTY, DUE_SHIFT, Event, TOLD, World};
 use pgtable::model::{Control, Cpu, KeepAll};
 use pgtable::{
@@ -141,7 +141,8 @@ fn run<A: Shape>(scenario: &Scenario, last: usize) -> String {
 
 impl<'r, A: Shape> Run<'r, A> {
     fn set_up(scenario: &Scenario, cell: &'r RootCell, any: bool) -> Self {
-        let host = Kernel { reuse: scenario.reuse };
+        let copy = if A::WORD == 4 { copy_table::<u32> } else { copy_table::<u64> };
+        let host = Kernel { reuse: scenario.reuse, copies: scenario.copies.then_some(copy) };
         let space = Space::new(host, cell, Setup::new()).unwrap();
         let mut run = Self { space, pages: Pages::default(), was: 0, any };
         with(|explorer| run.allow(&mut explorer.stage, true));
@@ -162,10 +163,8 @@ impl<'r, A: Shape> Run<'r, A> {
     fn known(&self) -> String {
         with(|explorer| {
             let Stage { frames, forbidden, allowed, .. } = &explorer.stage;
-            let places = (TABLES..).step_by(0x1000).take(frames.len());
-            let in_limbo: Vec<_> = places.map(|at| self.space.in_limbo(PhysAddr(at))).collect();
-            let (spoil, root) = (&explorer.spoil, explorer.stage.root());
-            format!("{frames:?} {in_limbo:?} {forbidden:?} {allowed:?} {spoil:?} {root:?}")
+            let (space, spoil) = (&self.space, &explorer.spoil);
+            format!("{space:?} {frames:?} {forbidden:?} {allowed:?} {spoil:?}")
         })
     }
 

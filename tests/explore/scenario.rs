@@ -45,6 +45,8 @@ pub(crate) struct Scenario {
     pub(crate) rereads: bool,
     /// Frames that are freed are handed out again at once.
     pub(crate) reuse: bool,
+    /// The host copies tables.
+    pub(crate) copies: bool,
     pub(crate) sabotage: Option<Sabotage>,
 }
 
@@ -58,6 +60,7 @@ impl Scenario {
             keeps_unrelated: false,
             rereads: false,
             reuse: false,
+            copies: false,
             sabotage: None,
         }
     }

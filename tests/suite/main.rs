@@ -13,6 +13,7 @@ mod adopted;
 mod any_input;
 mod at_hand;
 mod breaking;
+mod copying;
 mod counts;
 mod cursor;
 mod edges;

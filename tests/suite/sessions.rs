@@ -257,6 +257,21 @@ fn a_panicking_shootdown_leaves_everything_in_limbo() {
     assert_eq!(told, [Extent::Root]);
 }
 
+/// Whoever writes down what a space is, finds what is in limbo there.
+#[test]
+fn what_is_in_limbo_is_written_down() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = with_tables(&host, &cell, 1);
+    assert!(format!("{space:?}").contains("limbo: []"));
+    let mut session = space.enter();
+    let moved = session.migrate_table(VirtAddr(0), 0, anywhere).unwrap().unwrap();
+    session.suspend();
+    let written = format!("{space:?}");
+    for frame in [moved.from, moved.to] {
+        assert!(written.contains(&format!("{frame:?}")), "{written}");
+    }
+}
+
 /// A table that the host does not reach when the batch ends, against its word: its copy cannot be merged,
 /// and is kept until it can.
 #[test]

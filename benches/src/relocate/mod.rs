@@ -15,20 +15,50 @@ use tree::Tree;
 /// Tables that are moved between two shootdowns.
 const BATCH: u64 = 64;
 
-/// What moving one tree took, of each the least.
+/// What moving a tree takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// All of it, shootdowns not included: these are the host's.
+    pub whole: Duration,
+    /// Of this, what is not the end of a batch.
+    pub copy: Duration,
+    /// The same on a host that leaves copying to the crate, which does it word by word.
+    pub words: Duration,
+    /// What the ends of batches take where CPUs have used every table meanwhile.
+    pub merge: Duration,
+    /// `memcpy` of the same pages in the same order to the same places.
+    pub memcpy: Duration,
+}
+
+impl Times {
+    /// One turn.
+    fn of(tree: &mut Tree) -> Result<Self, String> {
+        let (_, whole, copy) = tree.relocate(Notes::Ends)?;
+        let memcpy = tree.memcpy();
+        let words = tree.relocate_by_words()?;
+        let merge = tree.relocate_in_use()?;
+        Ok(Self { whole, copy, words, merge, memcpy })
+    }
+
+    /// Of each the least.
+    fn least(self, other: Self) -> Self {
+        Self {
+            whole: self.whole.min(other.whole),
+            copy: self.copy.min(other.copy),
+            words: self.words.min(other.words),
+            merge: self.merge.min(other.merge),
+            memcpy: self.memcpy.min(other.memcpy),
+        }
+    }
+}
+
+/// What moving one tree took in the best of many turns.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     pub kind: Kind,
     pub tables: u64,
     pub shootdowns: u64,
-    /// All of it, shootdowns not included: these are the host's.
-    pub whole: Duration,
-    /// Of this, what is not the end of a batch.
-    pub copy: Duration,
-    /// What the ends of batches take where CPUs have used every table meanwhile.
-    pub merge: Duration,
-    /// `memcpy` of the same pages in the same order to the same places.
-    pub memcpy: Duration,
+    pub times: Times,
     /// The longest move of one table.
     pub longest_move: Duration,
     /// The longest end of a batch.
@@ -36,91 +66,58 @@ pub struct Cost {
 }
 
 impl Cost {
-    fn ratio(part: Duration, whole: Duration) -> f64 {
-        part.as_secs_f64() / whole.as_secs_f64()
-    }
-
     /// Tables per second.
     pub fn rate(&self) -> f64 {
-        self.tables as f64 / self.whole.as_secs_f64()
-    }
-
-    /// Copying and redirecting, by copying alone.
-    pub fn copy_ratio(&self) -> f64 {
-        Self::ratio(self.copy, self.memcpy)
-    }
-
-    /// The whole, by copying alone.
-    pub fn whole_ratio(&self) -> f64 {
-        Self::ratio(self.whole, self.memcpy)
-    }
-
-    /// The same where CPUs have used every table meanwhile.
-    pub fn used_ratio(&self) -> f64 {
-        Self::ratio(self.copy + self.merge, self.memcpy)
+        self.tables as f64 / self.times.whole.as_secs_f64()
     }
 
     fn cells(&self) -> Vec<String> {
+        let Times { whole, copy, words, merge, memcpy } = self.times;
         let micros = |time: Duration| digits(time.as_secs_f64() * 1e6);
+        let ratio = |time: Duration| format!("{:.2}", time.as_secs_f64() / memcpy.as_secs_f64());
         vec![
             format!("{}, {} tables", self.kind.name(), self.tables),
             format!("{:.2}", self.rate() / 1e6),
             self.shootdowns.to_string(),
-            format!("{:.2}", self.copy_ratio()),
-            format!("{:.2}", self.whole_ratio()),
-            format!("{:.2}", self.used_ratio()),
+            ratio(copy),
+            ratio(words),
+            ratio(whole),
+            ratio(copy + merge),
             micros(self.longest_move),
             micros(self.longest_end),
-            micros(self.whole),
+            micros(whole),
         ]
     }
 
     fn plain(&self) -> String {
-        let parts = [self.whole, self.copy, self.merge, self.memcpy];
+        let Times { whole, copy, words, merge, memcpy } = self.times;
+        let parts = [whole, copy, words, merge, memcpy];
         let nanos = [&parts[..], &[self.longest_move, self.longest_end]].concat();
         let nanos: Vec<_> = nanos.iter().map(|time| time.as_nanos().to_string()).collect();
         format!("{} {} {} {}", self.kind.name(), self.tables, self.shootdowns, nanos.join(" "))
     }
 }
 
-/// What is known of a table's times after some turns.
-struct Least {
-    whole: Duration,
-    copy: Duration,
-    merge: Duration,
-    memcpy: Duration,
-    /// Of each step, the least: an interrupt does not hit the same step each time.
-    steps: Vec<Step>,
-}
-
 /// Measures trees of one kind and size.
 fn measure(kind: Kind, tables: u64, turns: u32) -> Result<Cost, String> {
     let mut tree = Tree::new(kind, tables)?;
     let shootdowns = tree.check()?;
-    let max = Duration::MAX;
-    let mut least = Least { whole: max, copy: max, merge: max, memcpy: max, steps: Vec::new() };
     // The first turn warms everything up.
-    for turn in 0..=turns {
-        let (_, whole, copy) = tree.relocate(Notes::Ends)?;
-        let memcpy = tree.memcpy();
-        let merge = tree.relocate_in_use()?;
-        if turn == 0 {
-            continue;
-        }
-        least.whole = least.whole.min(whole);
-        least.copy = least.copy.min(copy);
-        least.merge = least.merge.min(merge);
-        least.memcpy = least.memcpy.min(memcpy);
+    Times::of(&mut tree)?;
+    // Of each step, the least: an interrupt does not hit the same step each time.
+    let (mut least, mut steps) = (None::<Times>, Vec::new());
+    for _ in 0..turns {
+        let times = Times::of(&mut tree)?;
+        least = Some(least.map_or(times, |least| least.least(times)));
         tree.relocate(Notes::Steps)?;
-        tree.clock().lessen(&mut least.steps);
+        tree.clock().lessen(&mut steps);
     }
-    let Least { whole, copy, merge, memcpy, steps } = least;
     let longest = |step: fn(&Step) -> Option<Duration>| {
         steps.iter().filter_map(step).max().unwrap_or_default()
     };
     let (longest_move, longest_end) = (longest(Step::of_move), longest(Step::of_end));
-    let tables = tree.tables;
-    Ok(Cost { kind, tables, shootdowns, whole, copy, merge, memcpy, longest_move, longest_end })
+    let times = least.ok_or("no turns")?;
+    Ok(Cost { kind, tables: tree.tables, shootdowns, times, longest_move, longest_end })
 }
 
 /// Measures trees of all kinds and of these sizes.
@@ -149,6 +146,7 @@ pub fn print(costs: &[Cost], plain: bool) {
         "million tables/s",
         "shootdowns",
         "copy and redirect / memcpy",
+        "the same word by word / memcpy",
         "all / memcpy",
         "all, every table in use / memcpy",
         "longest move, us",

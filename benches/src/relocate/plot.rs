@@ -22,15 +22,20 @@ const VIOLET: RGBColor = RGBColor(117, 112, 179);
 const GREY: RGBColor = RGBColor(102, 102, 102);
 
 const TIMES: [Line; 4] = [
-    Line { name: "full: all", kind: Kind::Full, colour: ORANGE, shows: |cost| cost.whole },
+    Line { name: "full: all", kind: Kind::Full, colour: ORANGE, shows: |cost| cost.times.whole },
     Line {
         name: "full: copy and redirect",
         kind: Kind::Full,
         colour: GREEN,
-        shows: |cost| cost.copy,
+        shows: |cost| cost.times.copy,
     },
-    Line { name: "full: memcpy", kind: Kind::Full, colour: GREY, shows: |cost| cost.memcpy },
-    Line { name: "sparse: all", kind: Kind::Sparse, colour: VIOLET, shows: |cost| cost.whole },
+    Line { name: "full: memcpy", kind: Kind::Full, colour: GREY, shows: |cost| cost.times.memcpy },
+    Line {
+        name: "sparse: all",
+        kind: Kind::Sparse,
+        colour: VIOLET,
+        shows: |cost| cost.times.whole,
+    },
 ];
 
 const STRETCHES: [Line; 4] = [

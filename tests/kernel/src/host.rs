@@ -3,7 +3,8 @@
 use crate::lock::Lock;
 use crate::{cpus, frames, memory, shootdown};
 use core::ptr::NonNull;
-use pgtable::{Host, PhysAddr, Request, Roots, Stale};
+use pgtable::arch::native;
+use pgtable::{CopyTable, Host, PhysAddr, Request, Roots, Stale};
 
 /// The kernel.
 pub struct Kernel;
@@ -27,6 +28,10 @@ unsafe impl Host for Kernel {
 
     fn reach(&self, table: PhysAddr, _: u8) -> Option<NonNull<u8>> {
         memory::reach(table.0)
+    }
+
+    fn copy_table(&self) -> Option<CopyTable> {
+        Some(native::copy_table)
     }
 
     fn shoot_down(&self, stale: &Stale) {
