@@ -8,8 +8,8 @@ use crate::walk;
 use pgtable::arch::native;
 use pgtable::arch::x86::X86_64;
 use pgtable::{
-    Attrs, CopyTable, Host, PhysAddr, Placement, Request, RootCell, Setup, Space, Span, Stale, Statistics,
-    VirtAddr,
+    Attrs, CopyTable, Host, PhysAddr, Placement, Request, RootCell, Setup, Space, Span, Stale,
+    Statistics, VirtAddr,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
