@@ -4,7 +4,7 @@ use crate::common::memory::Memory;
 use crate::common::watch::Watch;
 use crate::common::x86::{flushing, frame, huge, page, space};
 use crate::common::{plain, upper_half};
-use pgtable::arch::x86::{X86_64, X86Pae};
+use pgtable::arch::x86::{X86_32, X86_64, X86Pae};
 use pgtable::{
     Attrs, Extent, Gather, PhysAddr, Placement, Rights, RootCell, Setup, Space, Span, Stale,
     VirtAddr,
@@ -142,6 +142,28 @@ fn a_table_of_global_pages_moves() {
         session.migrate_table(VirtAddr(0), 0, |_| Placement::Anywhere).unwrap().unwrap();
         session.leave();
         let expected = if global { None } else { Some(space.id()) };
+        let told: Vec<_> = memory.stale().iter().map(|s| (s.space(), s.global())).collect();
+        assert_eq!(told, [(expected, global)]);
+    }
+}
+
+/// Where roots have leaves, one that shares the kernel's half has global ones that its own space was never
+/// told of.
+#[test]
+fn a_root_with_the_kernels_global_pages_moves() {
+    for global in [false, true] {
+        let (memory, cells) = (Memory::new(), [const { RootCell::new() }; 2]);
+        let half = upper_half::<X86_32>();
+        let own = Setup::new().kernel(half);
+        let mut kernel = Space::<X86_32, _>::new(&memory, &cells[0], own).unwrap();
+        let sharing = Setup::new().sharing(kernel.kernel_half().unwrap());
+        let mut guest = Space::<X86_32, _>::new(&memory, &cells[1], sharing).unwrap();
+        let span = Span::new(half.first(), 4 << 20).unwrap();
+        kernel.map_range(span, PhysAddr(0), plain().with_global(global)).unwrap();
+        let mut session = guest.enter();
+        session.migrate_root(|_| Placement::Anywhere).unwrap().unwrap();
+        session.leave();
+        let expected = if global { None } else { Some(guest.id()) };
         let told: Vec<_> = memory.stale().iter().map(|s| (s.space(), s.global())).collect();
         assert_eq!(told, [(expected, global)]);
     }
