@@ -108,7 +108,7 @@ unsafe fn cr4() -> usize {
 ///
 /// # Safety
 /// `from` is valid for reads of so many bytes, and `to` for writes, which is nobody else's; what others
-/// do at `from` meanwhile is to set bits, by atomic accesses; and both are aligned to their size.
+/// do at `from` meanwhile is to set bits, by atomic accesses; and `size_lg2` is at least 3.
 #[inline]
 pub unsafe fn copy_table(from: NonNull<u8>, to: NonNull<u8>, size_lg2: u8) {
     let words = low_bits(size_lg2.saturating_sub(WORD_LG2)).wrapping_add(1);
@@ -130,7 +130,7 @@ pub unsafe fn copy_table(from: NonNull<u8>, to: NonNull<u8>, size_lg2: u8) {
 }
 
 /// What a string instruction moves at a time has 2 to this many bytes.
-const WORD_LG2: u8 = if usize::BITS == 64 { 3 } else { 2 };
+const WORD_LG2: u8 = if cfg!(target_arch = "x86_64") { 3 } else { 2 };
 
 /// Makes this CPU drop what is stale of the space it runs: one's own part in a shootdown.
 ///

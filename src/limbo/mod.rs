@@ -38,10 +38,6 @@ pub(crate) struct Record {
     pub(crate) sum: Option<u64>,
 }
 
-/// Records that are looked at while the lock is held once, which is what most of the time went for.
-pub(crate) type Several = ArrayVec<Record, SEVERAL>;
-const SEVERAL: usize = 8;
-
 impl Record {
     /// The table of level `L` at `old`, to be moved to `new`.
     #[inline]
@@ -79,8 +75,8 @@ impl State {
         self.records.get(..self.live).unwrap_or_default()
     }
 
-    /// The place of the record of the table that is live at `new`. The last one is settled first, and
-    /// so is found at once.
+    /// The place of the record of the table that is live at `new`. Most often the last one is settled
+    /// first, and so is found at once.
     #[inline]
     fn place(&self, new: PhysAddr) -> Option<usize> {
         self.live().iter().rposition(|record| record.new == new)
@@ -100,11 +96,22 @@ pub(crate) struct Limbo {
 // SAFETY: `with` alone touches the state, one thread at a time, and the state is `Send`.
 unsafe impl Sync for Limbo {}
 
-/// The records, each as it is when it is written.
 impl fmt::Debug for Limbo {
     #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let record = |index| self.with(|state| state.records.get(index).copied());
+        let (live, due) = self.with(|state| (state.live, state.due));
+        let limbo = &mut f.debug_struct("Limbo");
+        limbo.field("live", &live).field("due", &due).field("records", &Records(self)).finish()
+    }
+}
+
+/// The records, each as it is when it is written.
+struct Records<'l>(&'l Limbo);
+
+impl fmt::Debug for Records<'_> {
+    #[inline]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let record = |index| self.0.with(|state| state.records.get(index).copied());
         f.debug_list().entries((0..).map_while(record)).finish()
     }
 }
@@ -193,36 +200,36 @@ impl Limbo {
         self.with(|state| state.records.iter().any(|record| record.old == frame))
     }
 
+    /// A global page is mapped: a CPU may come by it in a copy that is in limbo.
+    #[inline]
+    pub(crate) fn has_global(&self) {
+        self.with(|state| state.due.everywhere |= !state.records.is_empty());
+    }
+
     /// What CPUs must drop, if anything is in limbo.
     #[inline]
     pub(crate) fn due(&self) -> Option<Due> {
         self.with(|state| (!state.records.is_empty()).then_some(state.due))
     }
 
-    /// Some records whose copies are still to be merged, if there are any.
+    /// A record whose copy is still to be merged. What it says of its words may be another thing after
+    /// the next one was settled.
     #[inline]
-    pub(crate) fn unsettled(&self) -> Several {
-        self.with(|state| state.live().iter().rev().take(SEVERAL).copied().collect())
+    pub(crate) fn unsettled(&self) -> Option<Record> {
+        self.with(|state| state.live().last().copied())
     }
 
     /// Gives back all frames whose records are settled, and tells of each. Every CPU has dropped
     /// them.
     #[inline]
     pub(crate) fn give_back<H: Host>(&self, host: &H, mut tell: impl FnMut(&Record)) {
-        let next = |state: &mut State| -> Several {
-            let settled = state.records.len().saturating_sub(state.live).min(SEVERAL);
-            core::iter::from_fn(|| state.records.pop()).take(settled).collect()
+        let next = |state: &mut State| {
+            if state.records.len() > state.live { state.records.pop() } else { None }
         };
-        loop {
-            let several = self.with(next);
-            if several.is_empty() {
-                break;
-            }
-            for record in several {
-                host.table_gone(record.old, record.height);
-                give_back(host, record.old, record.height, record.size_lg2);
-                tell(&record);
-            }
+        while let Some(record) = self.with(next) {
+            host.table_gone(record.old, record.height);
+            give_back(host, record.old, record.height, record.size_lg2);
+            tell(&record);
         }
         self.with(|state| {
             if state.records.is_empty() {

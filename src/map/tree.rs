@@ -53,6 +53,9 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
     pub(crate) fn expect(&self, global: bool) {
         if global {
             self.strange.store(true, Ordering::Relaxed);
+            if relocatable::<C>() {
+                self.limbo.has_global();
+            }
         }
     }
 

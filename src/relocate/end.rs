@@ -25,13 +25,10 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
     }
 
     fn settle_all(&self) -> Result<(), Error> {
-        loop {
-            let several = self.limbo.unsettled();
-            if several.is_empty() {
-                return Ok(());
-            }
-            several.iter().try_for_each(|record| self.settle(record))?;
+        while let Some(record) = self.limbo.unsettled() {
+            self.settle(&record)?;
         }
+        Ok(())
     }
 
     fn settle(&self, record: &Record) -> Result<(), Error> {

@@ -54,7 +54,7 @@ use crate::gather::Gather;
 use crate::level::{Arch, Config, Error, Fields, Format, PageTableLevel, Strategy};
 use crate::limbo::{Due, Limbo, Record};
 use crate::table::{Host, RootCell, Spare, Table, give_back, table_lg2};
-use crate::walk::{FormatOf, Ground};
+use crate::walk::{FormatOf, Ground, Half};
 use core::marker::PhantomData;
 use policy::tally;
 use slot::Slot;
@@ -64,7 +64,7 @@ pub(crate) struct Mover<'a, C: Config, H: Host> {
     pub(crate) ground: Ground<'a, C, H>,
     pub(crate) cell: &'a RootCell,
     pub(crate) limbo: &'a Limbo,
-    /// Whether a leaf of the space may be global.
+    /// Whether a leaf that this space has mapped may be global.
     pub(crate) global: bool,
     pub(crate) statistics: &'a mut Statistics,
 }
@@ -144,11 +144,15 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
         Ok(())
     }
 
-    /// Whether a leaf of the table is global.
+    /// Whether a leaf of the table is, or may be, global.
     fn has_global<M>(&self, table: Table<M>) -> bool
     where
         M: PageTableLevel<Format = FormatOf<C>>,
     {
+        if Ground::<C, H>::is_root::<M>() && self.ground.half != Half::Apart {
+            // Other spaces may map one in the half that all share, at any time.
+            return M::LEVEL.maps;
+        }
         let bits = M::Format::mask(M::LEVEL, Fields::GLOBAL);
         M::LEVEL.maps && self.global && table.live().any(bits)
     }

@@ -164,10 +164,9 @@ impl<C: Config, H: Host> Slot<C, H, RootOf<C>> for RootSlot {
         }
         let mut listed = false;
         with_roots(mover.ground.host, |list| {
+            // What panics in the host has listed no root that goes back.
+            fill();
             listed = list.insert(new);
-            if listed {
-                fill();
-            }
         });
         listed.then_some(()).ok_or(Error::RootList(new))
     }

@@ -4,7 +4,6 @@ use super::Space;
 use crate::level::{Config, relocatable};
 use crate::relocate::{Mover, Statistics};
 use crate::table::Host;
-use crate::walk::Half;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
@@ -126,8 +125,7 @@ impl<'r, C: Config, H: Host> Session<'_, 'r, C, H> {
     pub(super) fn mover(&mut self) -> Mover<'_, C, H> {
         let tree = self.space.held.change();
         let (ground, cell, limbo) = (tree.ground(), tree.cell, &tree.limbo);
-        // What other spaces have mapped in a half that all share, this one is not told.
-        let global = ground.half != Half::Apart || tree.strange.load(Ordering::Relaxed);
+        let global = tree.strange.load(Ordering::Relaxed);
         Mover { ground, cell, limbo, global, statistics: &mut self.statistics }
     }
 }

@@ -5,8 +5,8 @@
 use std::alloc::{Layout, alloc_zeroed};
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use pgtable::{Host, PhysAddr, Request, Roots, Stale};
 
@@ -110,7 +110,8 @@ impl Memory {
     }
 
     pub fn listed(&self) -> Vec<u64> {
-        self.roots.lock().unwrap().roots.clone()
+        // Also after a panic under its lock.
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner).roots.clone()
     }
 
     /// Whether the list of roots has no room.

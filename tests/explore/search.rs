@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 
-/// Between two verbs. All that the crate knows then is in tables, in its limbo and in the root cell, so
-/// ways that have led to the same of these go on as one, with the worlds of them all.
+/// Between two verbs. All that the crate has read by then and still knows is in tables, in its limbo and in
+/// the root cell, so ways that have led to the same of these go on as one, with the worlds of them all.
 #[derive(Default)]
 pub(crate) struct Rest {
     /// What the crate has read on one of the ways that led here.

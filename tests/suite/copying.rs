@@ -3,12 +3,13 @@
 use crate::common::copy::copy_table;
 use crate::common::memory::Memory;
 use crate::common::watch::Watch;
-use crate::common::{canonical, mapping_levels, plain, virt_bits};
-use pgtable::arch::x86::{X86_64, X86Pae};
+use crate::common::{canonical, mapping_levels, plain, upper_half, virt_bits};
+use pgtable::arch::x86::{X86_32, X86_64, X86Pae};
 use pgtable::{
     Arch, Attrs, Host, Mapped, PhysAddr, Placement, RootCell, Setup, Space, Span, VirtAddr, levels,
 };
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -156,4 +157,26 @@ fn a_table_is_copied_and_nothing_else() {
         assert_eq!(to[1..=size / 8], from[..size / 8]);
         assert!(to[0] == 0 && to[1 + size / 8..].iter().all(|&word| word == 0), "{size_lg2}");
     }
+}
+
+unsafe fn panics(_: NonNull<u8>, _: NonNull<u8>, _: u8) {
+    panic!("no copy")
+}
+
+/// A copy that panics has moved nothing, and has put no root on the list.
+#[test]
+fn a_copy_that_panics_has_changed_nothing() {
+    let (memory, cells) = (Memory::new(), [const { RootCell::new() }; 2]);
+    let host = Watch::new(&memory);
+    let own = Setup::new().kernel(upper_half::<X86_32>());
+    let kernel = Space::<X86_32, _>::new(&host, &cells[0], own).unwrap();
+    let sharing = Setup::new().sharing(kernel.kernel_half().unwrap());
+    let mut guest = Space::<X86_32, _>::new(&host, &cells[1], sharing).unwrap();
+    let before = memory.picture();
+    host.copies.set(Some(panics));
+    let mut session = guest.enter();
+    let moves = AssertUnwindSafe(|| session.migrate_root(|_| Placement::Anywhere));
+    assert!(catch_unwind(moves).is_err());
+    let _ = session.leave();
+    assert_eq!(memory.picture(), before);
 }

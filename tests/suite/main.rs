@@ -22,6 +22,7 @@ mod failing;
 mod glance;
 mod halves;
 mod levels;
+mod merging;
 mod mmu;
 mod model;
 mod moved_names;

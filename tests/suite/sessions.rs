@@ -1,14 +1,13 @@
 //! Sessions: how a batch ends, whatever happens.
 
 use crate::common::memory::Memory;
-use crate::common::odd::Odd;
 use crate::common::watch::Watch;
 use crate::common::x86::{flushing, frame, page, space};
 use crate::common::{plain, setup};
 use pgtable::arch::x86::X86_64;
 use pgtable::{
-    Attrs, Error, Extent, Gather, Host, PhysAddr, Placement, RootCell, Space, Span, TableAt, Used,
-    View, VirtAddr,
+    Attrs, Error, Extent, Gather, Host, PhysAddr, Placement, RootCell, Space, Span, TableAt, View,
+    VirtAddr,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -262,7 +261,7 @@ fn a_panicking_shootdown_leaves_everything_in_limbo() {
 fn what_is_in_limbo_is_written_down() {
     let (host, cell) = (Memory::new(), RootCell::new());
     let mut space = with_tables(&host, &cell, 1);
-    assert!(format!("{space:?}").contains("limbo: []"));
+    assert!(format!("{space:?}").contains("records: []"));
     let mut session = space.enter();
     let moved = session.migrate_table(VirtAddr(0), 0, anywhere).unwrap().unwrap();
     session.suspend();
@@ -288,62 +287,6 @@ fn a_copy_that_cannot_be_merged_is_not_freed() {
     host.lost.set(None);
     assert_eq!(space.enter().leave().tables_freed(), 1);
     assert!(space.translate(VirtAddr(0)).unwrap().attrs.dirty);
-}
-
-/// Software takes as much away from the words of an old copy as hardware sets in them: what was set is
-/// found all the same.
-#[test]
-fn what_is_noted_is_found_where_as_much_was_cleared() {
-    let (host, cell) = (Memory::new(), RootCell::new());
-    let mut space = with_tables(&host, &cell, 1);
-    space.map(page(0x1000), frame(0x8000), plain()).unwrap();
-    space.map(page(0x2000), frame(0x9000), plain().with_used(true, false)).unwrap();
-    let mut session = space.enter();
-    let moved = session.migrate_table(VirtAddr(0), 0, anywhere).unwrap().unwrap();
-    host.set_bits(moved.from.0 + 8, 3, 0x20);
-    let span = Span::new(VirtAddr(0x2000), 0x1000).unwrap();
-    let clear = |space: &mut Of<'_, _>, gather: &mut Gather<'_>| {
-        space.test_and_clear(span, Used::ACCESSED, gather, |_| ())
-    };
-    flushing(&mut session, clear).unwrap();
-    session.leave();
-    let accessed = |at| space.translate(VirtAddr(at)).unwrap().attrs.accessed;
-    assert_eq!([0, 0x1000, 0x2000].map(accessed), [false, true, false]);
-}
-
-/// Bits so high that two of them make nothing in a sum of words.
-#[test]
-fn what_is_noted_is_found_in_the_uppermost_bit() {
-    let (host, cell) = (Memory::new(), RootCell::new());
-    let mut space = Space::<Odd, _>::new(&host, &cell, setup()).unwrap();
-    space.map_range(Span::new(VirtAddr(0), 0x800).unwrap(), PhysAddr(0x400), plain()).unwrap();
-    let mut session = space.enter();
-    let moved = session.migrate_table(VirtAddr(0), 0, anywhere).unwrap().unwrap();
-    host.set_bits(moved.from.0, 3, 1 << 63);
-    host.set_bits(moved.from.0 + 8, 3, 1 << 63);
-    session.leave();
-    for at in [0, 0x400] {
-        assert!(space.translate(VirtAddr(at)).unwrap().attrs.dirty);
-    }
-}
-
-/// What hardware has noted is of a page. An entry of the old copy that names another one, which is
-/// nobody's doing that keeps to the rules, has nothing to say of this one.
-#[test]
-fn nothing_is_merged_onto_another_page() {
-    let (host, cell) = (Memory::new(), RootCell::new());
-    let mut space = with_tables(&host, &cell, 1);
-    space.map(page(0x1000), frame(0x8000), plain()).unwrap();
-    let mut session = space.enter();
-    let moved = session.migrate_table(VirtAddr(0), 0, anywhere).unwrap().unwrap();
-    host.set_bits(moved.from.0, 3, 0x4060); // frame 0x1000 is 0x5000 now
-    host.set_bits(moved.from.0 + 8, 3, 0x60);
-    let dirty = [0, 0x1000].map(|at| session.translate(VirtAddr(at)).unwrap().attrs.dirty);
-    assert_eq!(dirty, [false, true]);
-    session.leave();
-    let attrs = |at| space.translate(VirtAddr(at)).unwrap().attrs;
-    assert_eq!([attrs(0).dirty, attrs(0x1000).dirty], [false, true]);
-    assert_eq!(host.read(moved.to.0, 3) & 0xff000, 0x1000);
 }
 
 /// A table that is unmapped while its copy is in limbo: the copy waits for the end of the batch.

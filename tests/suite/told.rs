@@ -147,11 +147,11 @@ fn a_table_of_global_pages_moves() {
     }
 }
 
-/// Where roots have leaves, one that shares the kernel's half has global ones that its own space was never
-/// told of.
+/// Where roots have leaves, one that shares the kernel's half has, or gets before the batch ends, global
+/// ones that its own space is not told of.
 #[test]
-fn a_root_with_the_kernels_global_pages_moves() {
-    for global in [false, true] {
+fn a_root_that_may_have_the_kernels_global_pages_moves() {
+    for early in [false, true] {
         let (memory, cells) = (Memory::new(), [const { RootCell::new() }; 2]);
         let half = upper_half::<X86_32>();
         let own = Setup::new().kernel(half);
@@ -159,13 +159,41 @@ fn a_root_with_the_kernels_global_pages_moves() {
         let sharing = Setup::new().sharing(kernel.kernel_half().unwrap());
         let mut guest = Space::<X86_32, _>::new(&memory, &cells[1], sharing).unwrap();
         let span = Span::new(half.first(), 4 << 20).unwrap();
-        kernel.map_range(span, PhysAddr(0), plain().with_global(global)).unwrap();
+        let mut map = || kernel.map_range(span, PhysAddr(0), plain().with_global(true)).unwrap();
+        if early {
+            map();
+        }
         let mut session = guest.enter();
         session.migrate_root(|_| Placement::Anywhere).unwrap().unwrap();
+        if !early {
+            map();
+        }
         session.leave();
-        let expected = if global { None } else { Some(guest.id()) };
         let told: Vec<_> = memory.stale().iter().map(|s| (s.space(), s.global())).collect();
-        assert_eq!(told, [(expected, global)]);
+        assert_eq!(told, [(None, true)]);
+    }
+}
+
+/// A global page that is mapped while a copy of its table is in limbo is in the copy, too.
+#[test]
+fn a_global_page_is_mapped_before_a_batch_ends() {
+    for (global, size_lg2) in [(false, 12), (true, 12), (true, 21)] {
+        let (memory, cell) = (Memory::new(), RootCell::new());
+        let mut space = space::<X86_64, _>(&memory, &cell);
+        space.map(page(0x5000), frame(0x9000), plain()).unwrap();
+        let mut session = space.enter();
+        let height = u8::from(size_lg2 != 12);
+        session.migrate_table(VirtAddr(0), height, |_| Placement::Anywhere).unwrap().unwrap();
+        let attrs = plain().with_global(global);
+        match size_lg2 {
+            12 => session.map(page(0x6000), frame(0xa000), attrs).unwrap(),
+            _ => session
+                .map(huge(2 << 20), pgtable::Frame::new(PhysAddr(0)).unwrap(), attrs)
+                .unwrap(),
+        }
+        session.leave();
+        let told: Vec<_> = memory.stale().iter().map(|s| s.global()).collect();
+        assert_eq!(told, [global]);
     }
 }
 
