@@ -1,6 +1,6 @@
 //! Code written by hand for x86-64 with four levels and for nothing else, as fast as it is simple: no
 //! check but whether something is there already, no atomics but where bits of hardware's must be kept,
-//! and a caller who is trusted with every address, and to know where huge pages are.
+//! and a caller who is trusted with every address, and to know where huge pages are, if it does not ask.
 
 use super::{Mode, Subject, Sum};
 use crate::arena;
@@ -133,6 +133,25 @@ impl<const KEEPS: bool, const COUNTS: bool> Reference<KEEPS, COUNTS> {
     #[inline(always)]
     fn map(&mut self, at: u64, frame: u64) -> Result<(), Refused> {
         Self::put(self.leafmost_or_new(at)?, at, frame | DATA)
+    }
+
+    /// Where a byte is. Whoever asks does not know how large its page is.
+    #[inline(always)]
+    fn translate(&self, at: u64) -> Result<u64, Refused> {
+        let mut table = self.root;
+        for height in (0..4).rev() {
+            // SAFETY: as in `below_or_new`.
+            let raw = unsafe { entry(table, index(at, height)).read() };
+            if raw & PRESENT == 0 {
+                return Err(Refused::NotMapped);
+            }
+            if height == 0 || height < 3 && raw & HUGE != 0 {
+                let inside = (PAGE << (9 * height)) - 1;
+                return Ok(raw & ADDRESS & !inside | at & inside);
+            }
+            table = raw & TABLE_ADDRESS;
+        }
+        Err(Refused::NotMapped)
     }
 
     /// Empties an entry, and says what was there.
@@ -319,11 +338,7 @@ impl<const KEEPS: bool, const COUNTS: bool> Subject for Reference<KEEPS, COUNTS>
     fn translate_list(&self, list: &[(u64, u64)]) -> Sum {
         let mut sum = Sum::default();
         for &(at, _) in list {
-            let table = self.leafmost(at).unwrap();
-            // SAFETY: as in `below_or_new`.
-            let raw = unsafe { entry(table, index(at, 0)).read() };
-            assert!(raw & PRESENT != 0);
-            sum.add(raw & ADDRESS | at & 0xfff);
+            sum.add(self.translate(at).unwrap());
         }
         sum
     }
