@@ -102,3 +102,17 @@ fn what_is_noted_is_found_where_a_name_has_lost_its_twin() {
     let dirty = |entry: &u64| space.translate(VirtAddr(entry << 21)).unwrap().attrs.dirty;
     assert_eq!((1..=NOTED).filter(dirty).count() as u64, NOTED);
 }
+
+/// Somebody has taken away the name of a table that was moved, against the rules: the batch ends all the
+/// same, and there is nothing to merge.
+#[test]
+fn a_table_that_nothing_names_any_more_is_let_go() {
+    let (host, cell) = (Memory::new(), RootCell::new());
+    let mut space = one_page(&host, &cell);
+    let directory = space.delimbo(VirtAddr(0), 1).unwrap();
+    let mut session = space.enter();
+    let moved = session.migrate_table(VirtAddr(0), 0, anywhere).unwrap().unwrap();
+    host.clear_bits(directory.0, u64::MAX);
+    assert_eq!(session.leave().tables_freed(), 1);
+    assert!(!space.in_limbo(moved.from) && space.translate(VirtAddr(0)).is_err());
+}

@@ -147,6 +147,20 @@ fn a_table_of_global_pages_moves() {
     }
 }
 
+/// Global pages elsewhere in the space do not count.
+#[test]
+fn a_table_beside_global_pages_moves() {
+    let (memory, cell) = (Memory::new(), RootCell::new());
+    let mut space = space::<X86_64, _>(&memory, &cell);
+    space.map(page(0x5000), frame(0x9000), plain()).unwrap();
+    space.map(page(2 << 20), frame(0xa000), plain().with_global(true)).unwrap();
+    let mut session = space.enter();
+    session.migrate_table(VirtAddr(0), 0, |_| Placement::Anywhere).unwrap().unwrap();
+    session.leave();
+    let told: Vec<_> = memory.stale().iter().map(|s| (s.space(), s.global())).collect();
+    assert_eq!(told, [(Some(space.id()), false)]);
+}
+
 /// Where roots have leaves, one that shares the kernel's half has, or gets before the batch ends, global
 /// ones that its own space is not told of.
 #[test]
