@@ -26,7 +26,7 @@
 //! and when the limbo is full, after which the move goes on. Nothing waits for anybody else to leave.
 //!
 //! Most often there is nothing to merge, and the old words tell it: hardware sets bits, and so makes
-//! their sum larger than it was when they were copied. Where a verb has come by since, which may have
+//! their sum larger than it was before they were copied. Where a verb has come by since, which may have
 //! written to both copies, the sum tells nothing, and they are compared word by word.
 //!
 //! If the host's shootdown panics, all stays as it is: frames in limbo are never freed without an
