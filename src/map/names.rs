@@ -22,7 +22,7 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
         table: PhysAddr,
     ) -> Result<bool, Error> {
         // Names tend to lie side by side.
-        let named = |index| spot.table.see(index, &self.sight).entry() == Entry::Table(table);
+        let named = |index| spot.table.see(index, &self.sight).names(table);
         if (0..L::LEVEL.entries()).any(|index| index != spot.index && named(index)) {
             return Ok(true);
         }

@@ -141,7 +141,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Settle<'_, '_, C, H> {
         let level = <L::Below as PageTableLevel>::LEVEL;
         let ours = L::LEVEL.height != 0 && level.height == self.record.height;
         let moved = ours && spot.seen.raw & L::Format::TWIN != 0;
-        if moved && spot.seen.entry() == Entry::Table(self.record.new) {
+        if moved && spot.seen.names(self.record.new) {
             if let Some(below) = self.mover.ground.below(&spot.seen)? {
                 self.mover.merge(below, self.record.sum);
             }

@@ -2,8 +2,8 @@
 
 use super::{Mover, Stop};
 use crate::addr::{PhysAddr, Span, low_bits};
-use crate::level::{Arch, Config, Entry, Error, Extent, Format, PageTableLevel, Reload, Strategy};
-use crate::table::{Host, RootCell, Table, with_roots};
+use crate::level::{Arch, Config, Error, Extent, Format, PageTableLevel, Reload, Strategy};
+use crate::table::{Host, RootCell, Table, name_bits, with_roots};
 use crate::walk::{FormatOf, Half, Names, Reach, RootOf, Spot, Step, Visitor};
 
 /// What names a table of level `M`: one word, or several that are changed in one move.
@@ -42,11 +42,6 @@ pub(super) trait Slot<C: Config, H: Host, M: PageTableLevel> {
 
     /// Makes it present again, with the new address.
     fn make_name(&self, mover: &Mover<'_, C, H>, old: PhysAddr, new: PhysAddr);
-}
-
-/// The bits of a word in a table of level `L` that are the address of `table`.
-fn name_bits<L: PageTableLevel>(table: PhysAddr) -> u64 {
-    L::Format::table(L::LEVEL, table, false) & !L::Format::table(L::LEVEL, PhysAddr(0), false)
 }
 
 /// The entry at a spot, and every other one that names the same table.
@@ -200,7 +195,8 @@ impl<C: Config, H: Host> Mover<'_, C, H> {
     /// Where a search for names goes from here. The kernel's half names no table of another space,
     /// and a table of height 0 names none.
     pub(super) fn onward<L: PageTableLevel>(&self, spot: &Spot<'_, L>) -> Step {
-        let further = L::LEVEL.height > 1 && !self.ground.not_ours(spot);
+        let new = !self.ground.not_ours(spot) && !self.ground.repeats(spot, Span::ALL);
+        let further = L::LEVEL.height > 1 && new;
         if further { Step::Into } else { Step::Over }
     }
 }
@@ -224,8 +220,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Check<'_, '_, C, H> {
     ) -> Result<Step, Stop> {
         let swap = C::Arch::STRATEGY == Strategy::Swap;
         let known = swap || (spot.table.frame(), spot.index) == self.holder;
-        let named = spot.seen.entry() == Entry::Table(self.table);
-        if named && (L::LEVEL.height != self.height || !known) {
+        if spot.seen.names(self.table) && (L::LEVEL.height != self.height || !known) {
             return Err(Error::Shared { at: spot.whole.first() }.into());
         }
         Ok(self.mover.onward(spot))
@@ -249,9 +244,13 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Rename<'_, '_, C, H> {
         &mut self,
         spot: &Spot<'_, L>,
     ) -> Result<Step, Error> {
-        if L::LEVEL.height == self.height && spot.seen.entry() == Entry::Table(self.table) {
+        if L::LEVEL.height != self.height {
+            return Ok(self.mover.onward(spot));
+        }
+        if spot.seen.names(self.table) {
             self.mover.ground.modify(spot, self.clear, self.set);
         }
-        Ok(self.mover.onward(spot))
+        // `Check` has found no name of it further down.
+        Ok(Step::Over)
     }
 }

@@ -237,18 +237,38 @@ impl<C: Config, H: Host, P: Policy> Sweep<'_, '_, C, H, P> {
         }
     }
 
-    /// Whether a table has an earlier name in the span, by which the sweep came to it before.
-    fn came_before<L: PageTableLevel>(
+    /// Whether a table has an earlier name for a byte of `span`.
+    fn has_earlier_name<L>(
         &self,
         spot: &Spot<'_, L>,
         table: PhysAddr,
-    ) -> Result<bool, Error> {
-        if self.mover.ground.names == Names::Unique {
-            return Ok(false);
+        span: Span,
+    ) -> Result<bool, Error>
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        let ground = self.mover.ground;
+        if ground.names == Names::Unique || ground.repeats(spot, span) {
+            return Ok(ground.names == Names::Aliased);
         }
-        let first = self.mover.ground.name_of(self.root, self.span, table, None)?;
-        Ok(first
-            .is_some_and(|first| (first.holder, first.index) != (spot.table.frame(), spot.index)))
+        let first = ground.name_of(self.root, span, table, None)?;
+        Ok(first.is_some_and(|first| first.at < spot.whole.first()))
+    }
+
+    /// Whether the sweep has been to all that is below an entry, by an earlier name of the table that
+    /// this one names. Of one that the span has in part, it has not.
+    fn was_below<L>(&self, spot: &Spot<'_, L>, table: PhysAddr) -> Result<bool, Error>
+    where
+        L: PageTableLevel<Format = FormatOf<C>>,
+    {
+        let (first, last) = (self.span.first(), self.span.last());
+        let around = Span::around(first, L::LEVEL.span_lg2);
+        let next = around.last().0.checked_add(1).map(VirtAddr);
+        let from = if around.first() == first { Some(first) } else { next };
+        match from.and_then(|from| Span::inclusive(from, last)) {
+            Some(whole) => self.has_earlier_name(spot, table, whole),
+            None => Ok(false),
+        }
     }
 
     fn table<L>(&mut self, spot: &Spot<'_, L>, table: Table<L::Below>) -> Result<(), Stop>
@@ -257,6 +277,9 @@ impl<C: Config, H: Host, P: Policy> Sweep<'_, '_, C, H, P> {
     {
         let here = (spot.whole.last(), <L::Below as PageTableLevel>::LEVEL.height);
         if self.progress.past.is_some_and(|past| here <= past) {
+            return Ok(());
+        }
+        if self.has_earlier_name(spot, table.frame(), self.span)? {
             return Ok(());
         }
         match self.movable_table(spot, table) {
@@ -297,12 +320,10 @@ impl<C: Config, H: Host, P: Policy> Visitor<FormatOf<C>> for Sweep<'_, '_, C, H,
             return Ok(Step::Over);
         }
         let Some(table) = self.mover.ground.below(&spot.seen)? else { return Ok(Step::Over) };
-        if self.came_before(spot, table.frame())? {
-            return Ok(Step::Over);
-        }
         // Tables of height 0 name none: no need to look into them.
         if L::LEVEL.height > 1 {
-            return Ok(Step::Into);
+            let over = self.was_below(spot, table.frame())?;
+            return Ok(if over { Step::Over } else { Step::Into });
         }
         self.table(spot, table)?;
         Ok(Step::Over)

@@ -4,9 +4,7 @@ use super::setup::{KernelHalf, Part, Setup};
 use super::{Held, Space};
 use crate::addr::{PhysAddr, Span, VirtAddr, low_bits};
 use crate::gather::Owner;
-use crate::level::{
-    Arch, Config, Entry, Error, Feature, Fields, Format, Limits, PageTableLevel, Sight,
-};
+use crate::level::{Arch, Config, Error, Feature, Fields, Format, Limits, PageTableLevel, Sight};
 use crate::limbo::Limbo;
 use crate::map::{Check, Tree};
 use crate::table::{Fresh, Host, RootCell, Roots, Table, table_lg2, with_roots};
@@ -286,7 +284,7 @@ fn check<C: Config, H: Host>(tree: &Tree<'_, C, H>) -> Result<(), Error> {
     let root = tree.root()?;
     if let Some(index) = tree.self_map {
         let (at, seen) = (Reach::<C::Arch>::root_entry(index), root.see(index, &tree.sight));
-        if seen.entry() != Entry::Table(root.frame()) {
+        if !seen.names(root.frame()) {
             return Err(Error::SelfMap { at });
         }
         if seen.raw & (FormatOf::<C>::LOCK | FormatOf::<C>::TWIN) != 0 {

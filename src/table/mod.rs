@@ -257,6 +257,13 @@ impl<L: PageTableLevel> Seen<'_, L> {
         unsafe { Table::at(host, frame) }.map(Some)
     }
 
+    /// Whether the entry names `table`.
+    #[inline]
+    pub(crate) fn names(&self, table: PhysAddr) -> bool {
+        // Hardly any entry has the address, and what kind it is of needs more steps.
+        !self.raw & name_bits::<L>(table) == 0 && self.entry() == Entry::Table(table)
+    }
+
     /// The table that the entry names, if it names one.
     #[inline]
     pub(crate) fn below<H: Host>(&self, host: &H) -> Result<Option<Table<L::Below>>, Error> {
@@ -269,4 +276,10 @@ impl<L: PageTableLevel> Seen<'_, L> {
             _ => Ok(None),
         }
     }
+}
+
+/// The bits of a word in a table of level `L` that are the address of `table`.
+#[inline]
+pub(crate) fn name_bits<L: PageTableLevel>(table: PhysAddr) -> u64 {
+    L::Format::table(L::LEVEL, table, false) & !L::Format::table(L::LEVEL, PhysAddr(0), false)
 }

@@ -76,6 +76,16 @@ impl<L: PageTableLevel> Words<L> {
         self.with(index, WordOf::<L>::load)
     }
 
+    /// How many of the words from an index on, and at most so many, are zero.
+    #[inline]
+    pub(crate) fn empty_from(self, index: usize, most: usize) -> usize {
+        let words = self.first.cast::<AtomicOf<L>>().as_ptr();
+        // SAFETY: as in `with`, of all words at once.
+        let words = unsafe { core::slice::from_raw_parts(words, L::LEVEL.entries()) };
+        let rest = words.get(index..).unwrap_or_default();
+        empty_run::<L>(rest.get(..most).unwrap_or(rest))
+    }
+
     /// Whether any word has one of these bits.
     pub(crate) fn any(self, bits: u64) -> bool {
         (0..L::LEVEL.entries()).any(|index| self.load(index) & bits != 0)
@@ -157,6 +167,20 @@ pub(super) unsafe fn private<'w, L: PageTableLevel>(
     // SAFETY: by the contract of `Host`, the pointer is valid for the table's bytes, which are
     // `entries()` words; that they are aligned, and nobody else's, the caller promises.
     unsafe { core::slice::from_raw_parts_mut(words, L::LEVEL.entries()) }
+}
+
+/// How many of the first words are zero.
+#[inline]
+fn empty_run<L: PageTableLevel>(words: &[AtomicOf<L>]) -> usize {
+    let is_empty = |word: &&AtomicOf<L>| WordOf::<L>::load(word) == 0;
+    if !words.first().as_ref().is_some_and(is_empty) {
+        return 0;
+    }
+    // Where one is, most are: a look at several at once is quicker.
+    let are_empty =
+        |run: &&[AtomicOf<L>]| run.iter().fold(0, |any, word| any | WordOf::<L>::load(word)) == 0;
+    let run = words.chunks_exact(8).take_while(are_empty).flatten().count();
+    run.saturating_add(words.iter().skip(run).take_while(is_empty).count())
 }
 
 #[inline(always)]

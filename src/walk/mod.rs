@@ -260,10 +260,9 @@ impl<L: PageTableLevel> Slots<L> {
     /// How many of the next ones are empty.
     #[inline]
     fn empty_in(&self, table: Table<L>) -> usize {
-        let first = L::LEVEL.index(self.at);
         // No more than a table has.
         let left = usize::try_from(self.left).unwrap_or(usize::MAX);
-        (0..left).take_while(|next| table.load(first.wrapping_add(*next)) == 0).count()
+        table.live().empty_from(L::LEVEL.index(self.at), left)
     }
 
     /// Leaves out the next `count`.

@@ -2,7 +2,7 @@
 
 use super::{FormatOf, Ground, Reach, RootOf, Spot, Step, Visitor};
 use crate::addr::{PhysAddr, Span, VirtAddr};
-use crate::level::{Config, Entry, Error, PageTableLevel};
+use crate::level::{Config, Error, PageTableLevel};
 use crate::table::{Host, Table};
 
 /// An entry that names a table.
@@ -28,7 +28,7 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
         table: PhysAddr,
         but: Option<(PhysAddr, usize)>,
     ) -> Result<Option<Name>, Error> {
-        let mut search = Search { ground: *self, root: root.frame(), table, but };
+        let mut search = Search { ground: *self, root: root.frame(), span, table, but };
         for half in Reach::<C::Arch>::halves().into_iter().flatten() {
             let Some(part) = half.intersect(span) else { continue };
             match self.walk(root, part, &mut search) {
@@ -39,12 +39,26 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
         }
         Ok(None)
     }
+
+    /// Whether the entry before this one says the same, and stands for bytes of `span` only: then a walk
+    /// of `span` has been to all that is below. (Linux has one mapping under thousands of names side by
+    /// side, those of its stacks for IRET.)
+    pub(crate) fn repeats<L: PageTableLevel>(&self, spot: &Spot<'_, L>, span: Span) -> bool {
+        // Of root entries, a walk may have left out the one before.
+        let Some(before) = spot.index.checked_sub(1).filter(|_| !Self::is_root::<L>()) else {
+            return false;
+        };
+        let bytes = 1_u64.wrapping_shl(L::LEVEL.span_lg2.into());
+        let covered = span.first().0 <= spot.whole.first().0.wrapping_sub(bytes);
+        covered && spot.table.see(before, self.sight).entry() == spot.seen.entry()
+    }
 }
 
 /// Looks for an entry that names a table.
 struct Search<'h, C, H> {
     ground: Ground<'h, C, H>,
     root: PhysAddr,
+    span: Span,
     table: PhysAddr,
     but: Option<(PhysAddr, usize)>,
 }
@@ -72,14 +86,14 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Search<'_, C, H> {
         if self.ground.not_ours(spot) {
             return Ok(Step::Over);
         }
-        let named = spot.seen.entry();
         let (holder, index) = (spot.table.frame(), spot.index);
-        if named == Entry::Table(self.table) && self.but != Some((holder, index)) {
+        if spot.seen.names(self.table) && self.but != Some((holder, index)) {
             let (at, height) = (spot.whole.first(), L::LEVEL.height.saturating_sub(1));
             return Err(Hit::Found(Name { holder, index, at, height }));
         }
         // A self-map leads nowhere new, and tables of height 0 name none.
-        let onward = L::LEVEL.height > 1 && named != Entry::Table(self.root);
+        let new = !spot.seen.names(self.root) && !self.ground.repeats(spot, self.span);
+        let onward = L::LEVEL.height > 1 && new;
         Ok(if onward { Step::Into } else { Step::Over })
     }
 }

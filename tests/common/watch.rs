@@ -21,6 +21,8 @@ pub struct Watch<'a> {
     pub copies: Cell<Option<CopyTable>>,
     /// How many reader sections there have been.
     pub sections: Cell<usize>,
+    /// How often a table was reached.
+    pub reached: Cell<usize>,
     /// A table that is not reached, as if its memory were gone.
     pub lost: Cell<Option<PhysAddr>>,
     /// Tables below this address have no counter.
@@ -36,6 +38,7 @@ impl<'a> Watch<'a> {
             on_roots: RefCell::new(Box::new(|_| {})),
             copies: Cell::new(None),
             sections: Cell::new(0),
+            reached: Cell::new(0),
             lost: Cell::new(None),
             counted_from: Cell::new(PhysAddr(0)),
         }
@@ -63,6 +66,7 @@ unsafe impl Host for Watch<'_> {
         unsafe { self.memory.free(table, height, size_lg2) };
     }
     fn reach(&self, table: PhysAddr, size_lg2: u8) -> Option<NonNull<u8>> {
+        self.reached.set(self.reached.get() + 1);
         let lost = self.lost.get() == Some(table);
         if lost { None } else { self.memory.reach(table, size_lg2) }
     }

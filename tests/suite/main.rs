@@ -10,6 +10,7 @@
 mod common;
 
 mod adopted;
+mod aliased;
 mod any_input;
 mod at_hand;
 mod breaking;

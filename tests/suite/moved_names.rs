@@ -1,4 +1,5 @@
-//! Moving what has several names: tables of the kernel's half, aliases, roots on the list, self-maps.
+//! Moving what every space has, and what names itself: tables of the kernel's half, roots on the list,
+//! self-maps.
 
 use crate::common::memory::Memory;
 use crate::common::watch::Watch;
@@ -6,8 +7,8 @@ use crate::common::x86::{flushing, frame, page};
 use crate::common::{oracle, plain, root_level, upper_half};
 use pgtable::arch::x86::{X86_32, X86_64, X86_64La57, X86Pae};
 use pgtable::{
-    Arch, Error, Extent, Format, Frame, Host, Names, Page, PhysAddr, Placement, RootCell, Setup,
-    Size4MiB, Space, Span, TableAt, Used, View, VirtAddr,
+    Arch, Error, Extent, Format, Frame, Host, Page, PhysAddr, Placement, RootCell, Setup, Size4MiB,
+    Space, Span, TableAt, Used, View, VirtAddr,
 };
 use std::cell::Cell;
 
@@ -224,127 +225,6 @@ fn self_maps_follow_the_root() {
     a_self_map_follows::<X86_32>();
     a_self_map_follows::<X86_64>();
     a_self_map_follows::<X86_64La57>();
-}
-
-/// One leaf table under two entries of a directory, and that directory under two of its own.
-fn aliased(host: &Memory) -> PhysAddr {
-    let cell = RootCell::new();
-    let mut space = Space::<X86_64, _>::new(host, &cell, Setup::new()).unwrap();
-    space.map(page(0x3000), frame(0x8000), plain()).unwrap();
-    let root = ok(space.release());
-    let pud = host.read(root.0, 3) & !0xfff;
-    let pmd = host.read(pud, 3) & !0xfff;
-    host.set_bits(pud + 8 * 3, 3, host.read(pud, 3));
-    host.set_bits(pmd + 8 * 9, 3, host.read(pmd, 3));
-    root
-}
-
-const WAYS: [u64; 4] =
-    [0x3000, 0x3000 + (9 << 21), 0x3000 + (3 << 30), 0x3000 + (3 << 30) + (9 << 21)];
-
-fn adopted<'r>(
-    host: &'r Memory,
-    cell: &'r RootCell,
-    root: PhysAddr,
-) -> Space<'r, X86_64, &'r Memory> {
-    let setup = Setup::new().names(Names::Aliased);
-    unsafe { Space::adopt(host, cell, root, setup) }.unwrap()
-}
-
-/// All names change in one move, whichever it starts from: one copy, one record, one merge.
-#[test]
-fn all_names_of_a_table_change() {
-    for (height, at) in [(0, WAYS[0]), (0, WAYS[3]), (1, WAYS[1]), (1, WAYS[2])] {
-        let (host, cell) = (Memory::new(), RootCell::new());
-        let root = aliased(&host);
-        let mut space = adopted(&host, &cell, root);
-        let mut session = space.enter();
-        let moved = session.migrate_table(VirtAddr(at), height, anywhere).unwrap().unwrap();
-        for way in WAYS {
-            assert_eq!(session.delimbo(VirtAddr(way), height), Ok(moved.to), "{way:#x}");
-        }
-        if height == 0 {
-            host.set_bits(moved.from.0 + 3 * 8, 3, 0x60);
-        }
-        let done = session.leave();
-        assert_eq!((done.tables(), done.tables_freed(), done.shootdowns), (1, 1, 1));
-        for way in WAYS {
-            assert_eq!(space.translate(VirtAddr(way)).unwrap().attrs.dirty, height == 0);
-        }
-        // No word of any table has TWIN, or the old address.
-        let visit = |at: &pgtable::Visited| {
-            assert!(at.raw & 0x400 == 0 && at.raw & !0xfff != moved.from.0, "{at:?}");
-            pgtable::Step::Into
-        };
-        space.view().visit(Span::ALL, visit).unwrap();
-        ok(space.tear_down());
-        assert_eq!(host.tables_in_use(), 0);
-    }
-}
-
-/// A sweep, too, moves each table once, though it meets it four times.
-#[test]
-fn a_sweep_moves_a_table_with_many_names_once() {
-    let (host, cell) = (Memory::new(), RootCell::new());
-    let root = aliased(&host);
-    let mut space = adopted(&host, &cell, root);
-    let mut session = space.enter();
-    session.migrate_space(anywhere).unwrap();
-    assert_eq!(session.leave().moved[..4], [1; 4]);
-    // A range that has only the later names of a table has its first name there.
-    let mut session = space.enter();
-    session.migrate_range(Span::new(VirtAddr(3 << 30), 1 << 30).unwrap(), anywhere).unwrap();
-    assert_eq!(session.leave().moved[..4], [1, 1, 1, 0]);
-    assert!(WAYS.iter().all(|&way| space.translate(VirtAddr(way)).is_ok()));
-    ok(space.tear_down());
-    assert_eq!(host.tables_in_use(), 0);
-}
-
-/// While it is in limbo, a table loses one name, and later the last one.
-#[test]
-fn names_go_while_a_table_is_in_limbo() {
-    let (host, cell) = (Memory::new(), RootCell::new());
-    let root = aliased(&host);
-    let pmd = host.read(host.read(root.0, 3) & !0xfff, 3) & !0xfff;
-    let mut space = adopted(&host, &cell, root);
-    let mut session = space.enter();
-    session.migrate_table(VirtAddr(0), 0, anywhere).unwrap();
-    assert_eq!(host.read(pmd, 3), host.read(pmd + 8 * 9, 3));
-    flushing(&mut session, |space, gather| {
-        space.unmap_range(Span::new(VirtAddr(0), 1 << 21).unwrap(), gather, |_| {}).unwrap();
-    });
-    session.map(page(0x5000), frame(0xb000), plain()).unwrap();
-    for way in WAYS {
-        assert_eq!(session.translate(VirtAddr(way + 0x2000)).unwrap().frame, PhysAddr(0xb000));
-    }
-    assert_eq!(session.leave().tables_freed(), 1);
-    ok(space.tear_down());
-    assert_eq!(host.tables_in_use(), 0);
-}
-
-/// A table that is named as one of another height as well cannot be moved: it would be half moved.
-#[test]
-fn a_table_of_two_heights_is_refused() {
-    let (host, cell) = (Memory::new(), RootCell::new());
-    let root = aliased(&host);
-    let pud = host.read(root.0, 3) & !0xfff;
-    let pmd = host.read(pud, 3) & !0xfff;
-    let pte = host.read(pmd, 3);
-    // The leaf table, named as a directory: its one leaf is then a table entry.
-    host.set_bits(pud + 8 * 7, 3, pte);
-    let leaf = (pte & !0xfff) + 8 * 3;
-    host.clear_bits(leaf, u64::MAX);
-    let mut space = adopted(&host, &cell, root);
-    let picture = host.picture();
-    let mut session = space.enter();
-    let result = session.migrate_table(VirtAddr(0), 0, anywhere);
-    assert!(matches!(result, Err(Error::Shared { .. })), "{result:?}");
-    drop(session);
-    assert_eq!(host.picture(), picture);
-    let mut session = space.enter();
-    session.migrate_space(anywhere).unwrap();
-    let done = session.leave();
-    assert_eq!((done.shared, done.moved[0], done.tables()), (1, 0, 3));
 }
 
 /// Memory is to be taken out: which space has a table there?
