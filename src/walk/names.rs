@@ -1,6 +1,6 @@
 //! The search for the entries that name a table.
 
-use super::{FormatOf, Ground, Reach, RootOf, Spot, Step, Visitor};
+use super::{FormatOf, Ground, Names, Reach, RootOf, Spot, Step, Visitor};
 use crate::addr::{PhysAddr, Span, VirtAddr};
 use crate::level::{Config, Error, PageTableLevel};
 use crate::table::{Host, Table};
@@ -43,11 +43,13 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
     /// Whether the entry before this one says the same, and stands for bytes of `span` only: then a walk
     /// of `span` has been to all that is below. (Linux has one mapping under thousands of names side by
     /// side, those of its stacks for IRET.)
+    #[inline]
     pub(crate) fn repeats<L: PageTableLevel>(&self, spot: &Spot<'_, L>, span: Span) -> bool {
         // Of root entries, a walk may have left out the one before.
-        let Some(before) = spot.index.checked_sub(1).filter(|_| !Self::is_root::<L>()) else {
+        if self.names == Names::Unique || Self::is_root::<L>() {
             return false;
-        };
+        }
+        let Some(before) = spot.index.checked_sub(1) else { return false };
         let bytes = 1_u64.wrapping_shl(L::LEVEL.span_lg2.into());
         let covered = span.first().0 <= spot.whole.first().0.wrapping_sub(bytes);
         covered && spot.table.see(before, self.sight).entry() == spot.seen.entry()
