@@ -76,7 +76,7 @@ impl<F: FnMut(VirtAddr, u64) -> Option<FrameRun>> Install for Frames<F> {
         self.attrs.rights
     }
 
-    #[inline]
+    #[inline(always)] // what it answers with is large
     fn leaves<L: PageTableLevel>(
         &mut self,
         sight: &Sight,

@@ -9,6 +9,8 @@
 //! 3. *Commit.* Walk the span again: every entry in it is a table that was there before, or a staged
 //!    word. Give these their present bits, and widen the rights of the tables above.
 //!
+//! A span for which one empty entry stands is staged and committed in one: nothing can fail after that.
+//!
 //! Another space that looks at the kernel's half meanwhile sees a staged word as what it is, an entry
 //! that is not present. A root that is made meanwhile copies it, and is on the list for the commit.
 //!
@@ -43,10 +45,13 @@ pub(crate) trait Install {
 impl<C: Config, H: Host> Tree<'_, C, H> {
     /// Fills a span. The caller has asked [`admit`](Self::admit).
     pub(crate) fn install(&self, span: Span, what: &mut impl Install) -> Result<(), Error> {
-        let mut stage = Stage { tree: self, what, first: span.first(), staged: None };
+        let mut stage = Stage { tree: self, what, span, staged: None };
         self.walk(span, &mut stage)?;
+        // Without anything staged, it was done in one.
+        if stage.staged.take().is_none() {
+            return Ok(());
+        }
         let rights = stage.what.rights();
-        stage.staged = None;
         self.walk(span, &mut Commit { tree: self, rights })
     }
 }
@@ -155,15 +160,14 @@ impl<'r, C: Config, H: Host> Tree<'r, C, H> {
 struct Stage<'a, 'r, C: Config, H: Host, I> {
     tree: &'a Tree<'r, C, H>,
     what: &'a mut I,
-    /// The first byte of the span.
-    first: VirtAddr,
+    span: Span,
     /// The last byte of what has been staged.
     staged: Option<VirtAddr>,
 }
 
 impl<C: Config, H: Host, I> Drop for Stage<'_, '_, C, H, I> {
     fn drop(&mut self) {
-        let staged = self.staged.and_then(|last| Span::inclusive(self.first, last));
+        let staged = self.staged.and_then(|last| Span::inclusive(self.span.first(), last));
         if let Some(staged) = staged {
             // The same walk has come this way, and it did not fail.
             let _ = self.tree.walk(staged, &mut Unstage { tree: self.tree });
@@ -182,12 +186,27 @@ impl<C: Config, H: Host, I: Install> Visitor<FormatOf<C>> for Stage<'_, '_, C, H
             Entry::Table(_) => Ok(Step::Into),
             Entry::Empty => {
                 let word = self.tree.built::<L, I>(self.what, spot.whole, spot.part)?;
-                spot.table.live().store(spot.index, word & !L::Format::PRESENT);
-                self.staged = Some(spot.part.last());
+                if spot.part == self.span {
+                    self.tree.occupy(spot, word);
+                } else {
+                    spot.table.live().store(spot.index, word & !L::Format::PRESENT);
+                    self.staged = Some(spot.part.last());
+                }
                 Ok(Step::Over)
             }
             _ => Err(spot.in_the_way()),
         }
+    }
+
+    fn left<L: PageTableLevel<Format = FormatOf<C>>>(
+        &mut self,
+        spot: &Spot<'_, L>,
+        _: Table<L::Below>,
+    ) -> Result<(), Error> {
+        if self.staged.is_none() {
+            self.tree.widen(spot, self.what.rights());
+        }
+        Ok(())
     }
 }
 
@@ -227,9 +246,7 @@ impl<C: Config, H: Host> Visitor<FormatOf<C>> for Commit<'_, '_, C, H> {
             return Ok(Step::Into);
         }
         // What was staged.
-        self.tree.ground().put(spot, spot.seen.raw | L::Format::PRESENT);
-        spot.table.one_more(&self.tree.host);
-        self.tree.ground().announce::<L>(spot.part);
+        self.tree.occupy(spot, spot.seen.raw | L::Format::PRESENT);
         Ok(Step::Over)
     }
 

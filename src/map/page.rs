@@ -148,7 +148,7 @@ impl<C: Config, H: Host> Tree<'_, C, H> {
 
     /// Writes into an empty entry.
     #[inline(always)]
-    fn occupy<L>(&self, spot: &Spot<'_, L>, word: u64)
+    pub(super) fn occupy<L>(&self, spot: &Spot<'_, L>, word: u64)
     where
         L: PageTableLevel<Format = FormatOf<C>>,
     {
