@@ -119,6 +119,9 @@ pub struct Load {
 }
 
 impl Load {
+    /// In how many spaces in a row huge pages are mapped.
+    pub const HUGE_SPACES: u64 = 16;
+
     /// That of a mode.
     pub fn new(mode: Mode) -> Self {
         let wide = matches!(mode, Mode::Long | Mode::Aarch64);
@@ -137,7 +140,7 @@ impl Load {
     /// How many operations a row is.
     pub fn operations(&self, row: Row) -> u64 {
         match row {
-            Row::MapHuge => self.huge.pages,
+            Row::MapHuge => self.huge.pages * Self::HUGE_SPACES,
             Row::MapRandom | Row::TranslateRandom => self.random.len() as u64,
             Row::MapUnmap => self.turns,
             _ => self.base.pages,
