@@ -34,6 +34,7 @@ mod races;
 mod relocate;
 mod sessions;
 mod shared;
+mod swept;
 mod together;
 mod told;
 mod trust;
