@@ -89,13 +89,15 @@ fn tables_that_forbid_are_widened() {
             table = below(host, table, 0);
         }
     };
-    let verbs: [fn(&mut Space<'_, X86_64, &Memory>); 4] = [
-        |space| space.map(page(0x6000), frame(0), Attrs::new(ALL)).unwrap(),
-        |space| space.map_range(page(0x6000).span(), PhysAddr(0), Attrs::new(ALL)).unwrap(),
-        |space| {
+    let two = Span::new(VirtAddr(0x6000), 0x2000).unwrap();
+    let verbs: [&dyn Fn(&mut Space<'_, X86_64, &Memory>); 5] = [
+        &|space| space.map(page(0x6000), frame(0), Attrs::new(ALL)).unwrap(),
+        &|space| space.map_range(page(0x6000).span(), PhysAddr(0), Attrs::new(ALL)).unwrap(),
+        &|space| space.map_range(two, PhysAddr(0), Attrs::new(ALL)).unwrap(),
+        &|space| {
             flushing(space, |space, gather| space.exchange(page(0x6000), 0, 7, gather)).unwrap();
         },
-        |space| {
+        &|space| {
             space.map(page(0x6000), frame(0), Attrs::DATA).unwrap();
             flushing(space, |space, gather| space.protect(page(0x6000), ALL, gather)).unwrap();
         },

@@ -182,17 +182,20 @@ fn ends_of_the_address_space<A: Arch>() {
     }
 }
 
-/// A page for user mode beside one for the kernel: the tables above both let user mode in.
+/// Pages for user mode beside one for the kernel: the tables above both let user mode in.
 fn tables_are_widened<A: Arch>() {
-    let (host, cell) = (Memory::new(), RootCell::new());
-    let mut space = Space::<A, _>::new(&host, &cell, Setup::new()).unwrap();
     let page = 1 << F::<A>::PAGE_LG2;
-    let [kernel, user] = [0, page].map(|at| Span::new(VirtAddr(at), page).unwrap());
-    space.map_range(kernel, PhysAddr(page), plain()).unwrap();
-    space.map_range(user, PhysAddr(page), plain().user()).unwrap();
-    let effective = |span: Span| space.translate(span.first()).unwrap().effective;
-    assert_eq!(effective(user), plain().user().rights);
-    assert_eq!(effective(kernel), plain().rights);
+    for pages in [1, 2] {
+        let (host, cell) = (Memory::new(), RootCell::new());
+        let mut space = Space::<A, _>::new(&host, &cell, Setup::new()).unwrap();
+        let kernel = Span::new(VirtAddr(0), page).unwrap();
+        let user = Span::new(VirtAddr(page), pages * page).unwrap();
+        space.map_range(kernel, PhysAddr(page), plain()).unwrap();
+        space.map_range(user, PhysAddr(page), plain().user()).unwrap();
+        let effective = |span: Span| space.translate(span.first()).unwrap().effective;
+        assert_eq!(effective(user), plain().user().rights);
+        assert_eq!(effective(kernel), plain().rights);
+    }
 }
 
 each_arch!(tables_are_widened);

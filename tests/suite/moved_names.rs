@@ -7,8 +7,8 @@ use crate::common::x86::{flushing, frame, page};
 use crate::common::{oracle, plain, root_level, upper_half};
 use pgtable::arch::x86::{X86_32, X86_64, X86_64La57, X86Pae};
 use pgtable::{
-    Arch, Error, Extent, Format, Frame, Host, Page, PhysAddr, Placement, RootCell, Setup, Size4MiB,
-    Space, Span, TableAt, Used, View, VirtAddr,
+    Arch, Error, Extent, Format, Frame, FrameRun, Host, Page, PhysAddr, Placement, RootCell, Setup,
+    Size4MiB, Space, Span, TableAt, Used, View, VirtAddr,
 };
 use std::cell::Cell;
 
@@ -139,6 +139,35 @@ fn a_moved_root_misses_nothing() {
     ok(guest.tear_down());
     ok(kernel.tear_down());
     assert_eq!(memory.tables_in_use(), 0);
+}
+
+/// A root that is made while the kernel maps has all of that in the end, whether it has copied a part of it
+/// or nothing.
+#[test]
+fn a_root_made_during_a_map_has_all_of_it() {
+    for pages in [1, 2, 3] {
+        let (host, cells) = (&Memory::new(), [const { RootCell::new() }; 2]);
+        let (mut kernel, mut guest) = pair::<X86_32, _>(host, &cells);
+        let at = Span::new(VirtAddr(0xd000_0000), pages * 0x40_0000).unwrap();
+        let (mut runs, mut moved) = (0, None);
+        let map = |_, _| {
+            runs += 1;
+            if runs == 2.min(pages) {
+                moved = guest.enter().migrate_root(anywhere).unwrap();
+            }
+            let start = PhysAddr(runs * 0x40_0000);
+            Some(FrameRun { start, bytes: 0x40_0000 })
+        };
+        kernel.map_frames(at, plain(), map).unwrap();
+        assert_eq!(guest.root(), moved.unwrap().to);
+        let word = |root: PhysAddr, page| host.read(root.0 + 4 * (0x340 + page), 2);
+        for page in 0..pages {
+            let expected = (page + 1) * 0x40_0000 | 0x83;
+            assert_eq!([word(kernel.root(), page), word(guest.root(), page)], [expected; 2]);
+        }
+        ok(guest.tear_down());
+        ok(kernel.tear_down());
+    }
 }
 
 /// A new root is on the list and filled when the list is given free: a change of the kernel's half that
