@@ -45,7 +45,7 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
     /// side, those of its stacks for IRET.)
     #[inline]
     pub(crate) fn repeats<L: PageTableLevel>(&self, spot: &Spot<'_, L>, span: Span) -> bool {
-        // Of root entries, a walk may have left out the one before.
+        // A walk may have left out the root entry before, and that may be in the other half.
         if self.names == Names::Unique || Self::is_root::<L>() {
             return false;
         }

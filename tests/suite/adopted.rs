@@ -77,6 +77,9 @@ fn a_search_that_cannot_look_everywhere_frees_nothing() {
     assert_eq!(memory.tables_in_use(), before);
 }
 
+/// What a test does with a space.
+type Verb<'a> = dyn Fn(&mut Space<'_, X86_64, &Memory>) + 'a;
+
 /// Tables above a page get what the page needs, not-executable ones included.
 #[test]
 fn tables_that_forbid_are_widened() {
@@ -90,7 +93,7 @@ fn tables_that_forbid_are_widened() {
         }
     };
     let two = Span::new(VirtAddr(0x6000), 0x2000).unwrap();
-    let verbs: [&dyn Fn(&mut Space<'_, X86_64, &Memory>); 5] = [
+    let verbs: [&Verb<'_>; 5] = [
         &|space| space.map(page(0x6000), frame(0), Attrs::new(ALL)).unwrap(),
         &|space| space.map_range(page(0x6000).span(), PhysAddr(0), Attrs::new(ALL)).unwrap(),
         &|space| space.map_range(two, PhysAddr(0), Attrs::new(ALL)).unwrap(),

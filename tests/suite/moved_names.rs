@@ -162,7 +162,7 @@ fn a_root_made_during_a_map_has_all_of_it() {
         assert_eq!(guest.root(), moved.unwrap().to);
         let word = |root: PhysAddr, page| host.read(root.0 + 4 * (0x340 + page), 2);
         for page in 0..pages {
-            let expected = (page + 1) * 0x40_0000 | 0x83;
+            let expected = ((page + 1) * 0x40_0000) | 0x83;
             assert_eq!([word(kernel.root(), page), word(guest.root(), page)], [expected; 2]);
         }
         ok(guest.tear_down());
