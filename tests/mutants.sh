@@ -92,9 +92,8 @@ known=tests/mutants.txt
 # Without lines and columns, which change with every edit above them.
 survivors=$(sed -E 's/:[0-9]+:[0-9]+: /: /' "$output/mutants.out/missed.txt" | sort)
 count() { grep -c . "$1" || true; }
-printf '%s caught, %s did not compile, %s survive\n' \
-    "$(cat "$output"/mutants.out/{caught,previously_caught,timeout}.txt 2>/dev/null | grep -c . || true)" \
-    "$(count "$output/mutants.out/unviable.txt")" \
+printf '%s caught or not to be compiled, %s survive\n' \
+    "$(cat "$output"/mutants.out/{caught,previously_caught,timeout,unviable}.txt 2>/dev/null | grep -c . || true)" \
     "$(count "$output/mutants.out/missed.txt")"
 # Each line of the list stands for one mutant, with the reason after " -- ".
 new=$(comm -23 <(printf '%s' "${survivors:+$survivors$'\n'}") \
