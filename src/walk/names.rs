@@ -41,8 +41,8 @@ impl<C: Config, H: Host> Ground<'_, C, H> {
     }
 
     /// Whether the entry before this one says the same, and stands for bytes of `span` only: then a walk
-    /// of `span` has been to all that is below. (Linux has one mapping under thousands of names side by
-    /// side, those of its stacks for IRET.)
+    /// of `span` has been to all that is below. (Linux names one leaf table, of small stacks, by 512 entries
+    /// in a row.)
     #[inline]
     pub(crate) fn repeats<L: PageTableLevel>(&self, spot: &Spot<'_, L>, span: Span) -> bool {
         // A walk may have left out the root entry before, and that may be in the other half.
